@@ -1,0 +1,1 @@
+"""HTTP in the caller's dialect: one file a surface."""

@@ -1,0 +1,1 @@
+"""Measuring and exercising the gateway: simulator, load, replay, monitor, report."""
