@@ -11,7 +11,7 @@
     ├── UpstreamError            SAP AI Core, or the model behind it, failed
     │   ├── UpstreamRefused      a 4xx that is about the request; its text is passed on
     │   ├── UpstreamDenied       401 or 403: our credential, not the caller's; shown as 502
-    │   ├── UpstreamMissing      404: the deployment is gone; shown as 502
+    │   ├── UpstreamMissing      404: the deployment is gone or not routable yet
     │   ├── UpstreamLimited      429, with the upstream's Retry-After
     │   ├── UpstreamFailed       5xx, or an error inside a 200
     │   ├── UpstreamUnreachable  no connection; shown as 502
@@ -26,6 +26,9 @@ tenant or a token.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
 
 
 class GatewayError(Exception):
@@ -51,6 +54,8 @@ class GatewayError(Exception):
         self.public = detail if public is None else public
         self.param = param
         self.retry_after = retry_after
+        self.extra: Mapping[str, Any] = {}
+        """Further members of the upstream's error object, passed on to the caller."""
         if code is not None:
             self.code = code
         if status is not None:
@@ -116,9 +121,9 @@ class UpstreamDenied(UpstreamError):
 
 
 class UpstreamMissing(UpstreamError):
-    """The deployment is unknown to the upstream, or not routable yet (404)."""
+    """The deployment is unknown to the upstream, or not routable yet."""
 
-    code = "deployment_not_found"
+    status, kind, code = 404, "invalid_request_error", "model_not_found"
 
 
 class UpstreamLimited(UpstreamError):

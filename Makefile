@@ -1,0 +1,62 @@
+# Everything sets itself up: a virtual environment in .venv, with the locked and hashed dependencies.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip --disable-pip-version-check -q
+CONFIG ?= config.json
+
+.DEFAULT_GOAL := help
+
+help:  ## show the targets
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; this is " + sys.version.split()[0] + ". Name another with make PYTHON=…" if sys.version_info < (3, 11) else 0)'
+	@echo "making a virtual environment in $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.run: requirements.lock pyproject.toml | $(VENV)/bin/python
+	@echo "installing the locked dependencies"
+	@$(PIP) install --require-hashes -r requirements.lock
+	@$(PIP) install --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/.dev: tests/requirements.lock pyproject.toml | $(VENV)/bin/python
+	@echo "installing the locked dependencies for tests and tools (a minute the first time)"
+	@$(PIP) install --require-hashes -r tests/requirements.lock
+	@$(PIP) install --no-deps --no-build-isolation -e .
+	@touch $@ $(VENV)/.run
+
+demo: $(VENV)/.run  ## simulator and gateway on loopback, with a ready curl line; Ctrl-C ends it
+	@$(BIN)/aicore-gateway demo
+
+run: $(VENV)/.run  ## the gateway with CONFIG=config.json
+	@$(BIN)/aicore-gateway serve --config $(CONFIG)
+
+test: $(VENV)/.dev  ## every test, end-to-end ones included
+	@$(BIN)/python -m pytest
+
+check: $(VENV)/.dev  ## format, lint, strict types, import rules
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@PYTHONPATH=. $(BIN)/lint-imports --no-cache
+
+format: $(VENV)/.dev  ## put the code into the project's form
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+bench: $(VENV)/.dev  ## the scenarios of the performance budget, against nginx in the same run
+	@$(BIN)/python -m perf.bench
+
+compose-test:  ## docker compose for real: TLS, streams, scaling, a restart under load
+	@bash tests/compose/run.sh
+
+lock: $(VENV)/.dev  ## lock the dependencies again, with hashes
+	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --no-annotate --extra redis pyproject.toml -o requirements.lock
+	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --no-annotate --extra redis --extra perf --group dev pyproject.toml -o tests/requirements.lock
+
+clean:  ## remove what the targets made
+	@rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis results
+
+.PHONY: help demo run test check format bench compose-test lock clean

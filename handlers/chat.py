@@ -1,0 +1,74 @@
+"""POST /v1/chat/completions, and its Azure URL form."""
+
+from __future__ import annotations
+
+import time
+from functools import partial
+
+from sanic import Blueprint, HTTPResponse, Request
+
+from handlers.bodies import read_body
+from handlers.serving import new_call, serve, services_of
+from services.pipeline import Ask
+from services.translation import chat, fields
+
+bp = Blueprint("chat")
+
+
+@bp.post("/v1/chat/completions", stream=True, name="create")
+@bp.post("/chat/completions", stream=True, name="create_short")
+async def create(request: Request) -> HTTPResponse | None:
+    """Create a chat completion.
+
+    openapi:
+    ---
+    summary: Chat completion, whole or streamed
+    requestBody:
+      required: true
+      content:
+        application/json:
+          schema:
+            type: object
+            required: [model, messages]
+            properties:
+              model: {type: string, example: gpt-5}
+              messages: {type: array, items: {type: object}}
+              stream: {type: boolean, default: false}
+    responses:
+      '200': {description: A chat completion, or its chunks as server-sent events}
+      '400': {description: A field is missing, wrong, or cannot be honoured; error.param names it}
+      '401': {description: No valid key}
+      '404': {description: No such model}
+    """
+    return await _create(request, model=None)
+
+
+@bp.post("/openai/deployments/<model:str>/chat/completions", stream=True)
+async def create_at_deployment(request: Request, model: str) -> HTTPResponse | None:
+    """Create a chat completion, Azure's way: the model is in the path.
+
+    openapi:
+    ---
+    summary: Chat completion in Azure's URL form; `api-version` is accepted and not needed
+    """
+    return await _create(request, model=model)
+
+
+async def _create(request: Request, *, model: str | None) -> HTTPResponse | None:
+    started = time.perf_counter()
+    body = await read_body(request, limit=services_of(request).body_limit)
+    asked = fields.parse(body)
+    call = new_call(request, "chat", started)
+    call.body_bytes = len(body)
+    call.stream = bool(fields.read(asked, "stream", bool))
+    name = model or fields.required(asked, "model", str)
+    return await serve(
+        request,
+        Ask(
+            model=name,
+            body=asked,
+            prepare=partial(chat.prepare, stream=call.stream),
+            call=call,
+            idempotency_key=request.headers.get("idempotency-key"),
+        ),
+    )

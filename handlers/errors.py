@@ -1,0 +1,78 @@
+"""Any failure → OpenAI's error envelope with the true status."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+import structlog
+from sanic import HTTPResponse, Request
+from sanic.exceptions import SanicException
+
+from handlers.ids import request_id
+from services.errors import CallerLeft, GatewayError
+
+log = structlog.get_logger()
+
+# status → (OpenAI's error type, code, what the caller reads)
+_HTTP: Mapping[int, tuple[str, str, str]] = {
+    400: ("invalid_request_error", "bad_request", "the HTTP request cannot be read"),
+    404: ("invalid_request_error", "not_found", "there is no {method} {path}; /docs lists what there is"),
+    405: ("invalid_request_error", "method_not_allowed", "{path} does not take {method}"),
+    408: ("timeout_error", "request_timeout", "the request did not arrive in time"),
+    413: ("invalid_request_error", "request_too_large", "the request is too large"),
+    417: ("invalid_request_error", "expectation_failed", "this Expect header is not supported"),
+    503: ("api_error", "unavailable", "the gateway could not answer in time"),
+}
+_UNKNOWN = ("api_error", "internal_error", "the gateway failed; the log has the reason under this request id")
+
+
+def render(request: Request, exception: Exception) -> HTTPResponse:
+    """Return the answer for whatever was raised before the first byte went out."""
+    error = as_gateway_error(request, exception)
+    headers = {"x-request-id": request_id(request)}
+    if error.retry_after is not None:
+        headers["retry-after"] = str(math.ceil(error.retry_after))
+    if error.status == 405 and isinstance(exception, SanicException):
+        headers |= {str(k): str(v) for k, v in exception.headers.items()}
+    if error.status == 401:
+        headers["www-authenticate"] = "Bearer"
+    return HTTPResponse(
+        envelope(error), status=error.status, headers=headers, content_type="application/json"
+    )
+
+
+def envelope(error: GatewayError) -> bytes:
+    """Return OpenAI's error object for this failure."""
+    inner: dict[str, Any] = {
+        "message": error.public,
+        "type": error.kind,
+        "param": error.param,
+        "code": error.code,
+    }
+    return msgspec.json.encode({"error": inner | dict(error.extra)})
+
+
+def as_gateway_error(request: Request | None, exception: BaseException) -> GatewayError:
+    """Return the failure as one of ours; what nobody foresaw is logged with its trace and told generically."""
+    if isinstance(exception, GatewayError):
+        return exception
+    status = exception.status_code if isinstance(exception, SanicException) else 500
+    kind, code, text = _HTTP.get(status, _UNKNOWN)
+    if status >= 500 and status != 503:
+        log.error("unexpected_failure", request_id=request_id(request) if request else "", exc_info=exception)
+    where = {"method": request.method, "path": request.path} if request is not None else {}
+    error = GatewayError(
+        str(exception), public=text.format(**where) if where else text, code=code, status=status
+    )
+    error.kind = kind
+    return error
+
+
+def outcome(exception: BaseException) -> GatewayError:
+    """Return what the log says of a request that ended with this."""
+    if isinstance(exception, Exception):
+        return as_gateway_error(None, exception)
+    return CallerLeft("the caller hung up, or the worker stopped, before the answer was complete")

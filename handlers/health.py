@@ -1,0 +1,89 @@
+"""Probes and metrics: /health, /health/live, /health/ready, /metrics, and HEAD / as clients send it first."""
+
+from __future__ import annotations
+
+import msgspec
+from prometheus_client import CONTENT_TYPE_LATEST
+from sanic import Blueprint, HTTPResponse, Request
+
+from handlers.serving import services_of
+from services import metrics
+
+bp = Blueprint("health")
+
+
+@bp.get("/", ctx_public=True)
+async def root(request: Request) -> HTTPResponse:
+    """Say what this is.
+
+    openapi:
+    ---
+    summary: What this is, and where to look; HEAD answers probes
+    """
+    return _json({"name": "aicore-gateway", "docs": "/docs", "health": "/health", "models": "/v1/models"})
+
+
+@bp.get("/health/live", ctx_public=True)
+async def live(request: Request) -> HTTPResponse:
+    """Say that the process answers.
+
+    openapi:
+    ---
+    summary: Alive; says nothing about SAP AI Core
+    """
+    return _json({"status": "alive"})
+
+
+@bp.get("/health/ready", ctx_public=True)
+async def ready(request: Request) -> HTTPResponse:
+    """Say whether requests can be served: a usable token and a running deployment for at least one model.
+
+    openapi:
+    ---
+    summary: 200 if models can be served, 503 if none can; `unserved` counts the others
+    responses:
+      '200': {description: ready, or degraded where some models cannot be served}
+      '503': {description: no model can be served}
+    """
+    report = await services_of(request).health.report()
+    unavailable = report["status"] == "unavailable"
+    body = {"status": report["status"], "models": report["models"], "unserved": len(report["unserved"])}
+    return _json(body, status=503 if unavailable else 200)
+
+
+@bp.get("/health", ctx_public=True)
+async def health(request: Request) -> HTTPResponse:
+    """Say how things are, without names: those are for holders of a key, at /health/details.
+
+    openapi:
+    ---
+    summary: The state in short, cached for a second
+    """
+    report = await services_of(request).health.report()
+    return _json({name: report[name] for name in ("status", "models", "uptime_seconds")})
+
+
+@bp.get("/health/details")
+async def details(request: Request) -> HTTPResponse:
+    """Say how things are, sub-account by sub-account.
+
+    openapi:
+    ---
+    summary: Tokens, discovery and what cannot be served; wants a key
+    """
+    return _json(await services_of(request).health.report())
+
+
+@bp.get("/metrics")
+async def prometheus(request: Request) -> HTTPResponse:
+    """Give the metrics of all workers.
+
+    openapi:
+    ---
+    summary: Prometheus metrics; wants a key
+    """
+    return HTTPResponse(metrics.render(), content_type=CONTENT_TYPE_LATEST)
+
+
+def _json(document: object, status: int = 200) -> HTTPResponse:
+    return HTTPResponse(msgspec.json.encode(document), status=status, content_type="application/json")

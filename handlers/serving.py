@@ -1,0 +1,133 @@
+"""Serve a request that a surface has read: one answer, or a stream. The only user of `request.respond`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import aclosing
+from functools import lru_cache
+from typing import cast
+from urllib.parse import quote
+
+from sanic import HTTPResponse, Request
+
+from handlers.errors import as_gateway_error, envelope, outcome
+from handlers.ids import request_id
+from services import metrics
+from services.calls import Call, Reply
+from services.container import Services
+from services.pipeline import Ask
+from services.translation.chat import error_frame
+
+_JSON = "application/json"
+_EVENTS = "text/event-stream; charset=utf-8"
+_STREAM_HEAD = ((b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no"))  # trap 16
+_HEADER_SAFE = "".join(map(chr, range(0x20, 0x7F))).replace("%", "")
+
+
+class Served(HTTPResponse):
+    """A response whose own head is bytes already: Sanic would clean and encode each field of each answer."""
+
+    __slots__ = ("_head",)
+
+    def __init__(
+        self, body: bytes | None = None, *, head: list[tuple[bytes, bytes]], content_type: str
+    ) -> None:
+        super().__init__(body, content_type=content_type)
+        self._head = head
+
+    @property
+    def processed_headers(self) -> Iterator[tuple[bytes, bytes]]:
+        """The fields that Sanic and CORS add, and ours."""
+        yield b"content-type", self.content_type.encode() if self.content_type else b""
+        for name, value in self.headers.items():
+            yield name.encode(), str(value).encode(errors="surrogateescape")
+        yield from self._head
+
+
+def services_of(request: Request) -> Services:
+    """Return the worker's services."""
+    return cast(Services, request.app.ctx.services)
+
+
+def new_call(request: Request, surface: str, started: float) -> Call:
+    """Return the story of this request, still empty."""
+    return Call(surface=surface, caller=request.ctx.caller, request_id=request_id(request), started=started)
+
+
+async def serve(request: Request, ask: Ask) -> HTTPResponse | None:
+    """Answer the request, whichever way it wants, and write down how it went."""
+    call, services = ask.call, services_of(request)
+    try:
+        if call.stream:
+            await _stream(request, ask, services)
+            return None
+        return await _whole(ask, services)
+    except BaseException as exc:
+        error = outcome(exc)
+        call.error = call.error or error
+        call.status = call.status or error.status
+        raise
+    finally:
+        services.journal.close_call(call, ask.body)
+
+
+async def _whole(ask: Ask, services: Services) -> HTTPResponse:
+    reply = await services.pipeline.whole(ask)
+    assert reply.answer is not None
+    call = ask.call
+    call.status = 200
+    return Served(reply.answer.body, head=_head(call, reply), content_type=_JSON)
+
+
+async def _stream(request: Request, ask: Ask, services: Services) -> None:
+    call = ask.call
+    async with aclosing(await services.pipeline.stream(ask)) as chunks:
+        first = await anext(chunks)  # never empty; a failure up to here keeps its own status
+        call.first_byte_at = time.perf_counter()
+        call.status = 200
+        assert call.reply is not None
+        head = [*_head(call, call.reply), *_STREAM_HEAD]
+        response = await request.respond(Served(head=head, content_type=_EVENTS))
+        send = response.send
+        await send(first)
+        try:
+            async for chunk in chunks:
+                await send(chunk)
+        except Exception as exc:  # the status is gone: only a frame can tell the caller
+            call.error = as_gateway_error(request, exc)
+            await send(error_frame(envelope(call.error)))
+        await response.eof()
+
+
+def _head(call: Call, reply: Reply) -> list[tuple[bytes, bytes]]:
+    milliseconds = call.own_milliseconds()
+    metrics.count_overhead(call, milliseconds)
+    source = reply.deployment
+    head = [
+        (b"x-request-id", call.request_id.encode()),
+        (b"x-aicore-overhead-ms", b"%.2f" % milliseconds),
+        *_origin(source.sub_account, source.id, reply.model, reply.attempts),
+    ]
+    if call.coalesced:
+        head.append((b"x-aicore-coalesced", b"true"))
+    if reply.cached:
+        head.append((b"x-aicore-cache", b"hit"))
+    if reply.dropped:
+        head.append((b"x-aicore-dropped", ", ".join(reply.dropped).encode()))
+    return head
+
+
+@lru_cache(maxsize=1024)
+def _origin(sub_account: str, deployment: str, model: str, attempts: int) -> tuple[tuple[bytes, bytes], ...]:
+    """Return the head fields that say where an answer came from: few of them differ."""
+    return (
+        (b"x-aicore-sub-account", _one_line(sub_account)),
+        (b"x-aicore-deployment", _one_line(deployment)),
+        (b"x-aicore-model", _one_line(model)),
+        (b"x-aicore-attempts", b"%d" % attempts),
+    )
+
+
+def _one_line(value: str) -> bytes:
+    return quote(value, safe=_HEADER_SAFE).encode()

@@ -1,0 +1,317 @@
+"""The scenarios of the performance budget, against nginx in the same run: `python -m perf.bench --help`."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from perf import console, results
+from perf.benchreport import markdown, show
+from perf.scenarios import (
+    LOADS,
+    MEASURED_SECONDS,
+    WARMUP_SECONDS,
+    Placement,
+    alone,
+    open_streams,
+    sample,
+    summarise,
+)  # fmt: skip
+from perf.stack import Contender, StackError, Upstream, gateway, interrupt_as_exit, nginx, pinned, simulator
+from perf.stats import median, spread
+
+MODEL = "gpt-5"
+STARTS = 3
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What every scenario needs."""
+
+    directory: Path
+    upstream: Upstream
+    placement: Placement
+    repeat: int
+    seconds: float
+    warmup: float
+    with_nginx: bool
+    with_gateway: bool
+    note: Callable[[str], None]
+
+    @contextlib.contextmanager
+    def contenders(self) -> Any:
+        """The gateway with one worker and nginx, both on the contender's core."""
+        with contextlib.ExitStack() as stack:
+            both: list[Contender] = []
+            if self.with_gateway:
+                started = stack.enter_context(
+                    gateway(self.directory, self.placement.contender, self.upstream)
+                )
+                both.append(started.contender)
+            if self.with_nginx:
+                both.append(
+                    stack.enter_context(nginx(self.directory, self.placement.contender, self.upstream))
+                )
+            yield both
+
+
+def run_loads(bench: Bench, names: Sequence[str], contenders: Sequence[Contender]) -> dict[str, Any]:
+    """The loads by name, the contenders taking turns in each repeat."""
+    measured: dict[str, Any] = {}
+    for name in names:
+        samples: dict[str, list[Any]] = {contender.name: [] for contender in contenders}
+        for number in range(bench.repeat):
+            for contender in contenders:
+                bench.note(f"{LOADS[name].title}: {contender.name}, {number + 1} of {bench.repeat}")
+                samples[contender.name].append(
+                    sample(
+                        LOADS[name], contender, bench.upstream, bench.placement,
+                        seconds=bench.seconds, warmup=bench.warmup,
+                    )
+                )  # fmt: skip
+        measured[name] = {contender: summarise(values) for contender, values in samples.items()}
+    return measured
+
+
+def run_alone(bench: Bench, contenders: Sequence[Contender]) -> dict[str, Any]:
+    """One request at a time."""
+    bench.note("one request alone: direct and through each, in turns")
+    return alone(contenders, bench.upstream, rounds=max(2 * bench.repeat, int(bench.seconds)))
+
+
+def run_memory(bench: Bench, contenders: Sequence[Contender]) -> dict[str, Any]:
+    """Memory at rest and per open stream."""
+    figures = {}
+    for contender in contenders:
+        bench.note(f"memory at rest and with open streams: {contender.name}")
+        figures[contender.name] = open_streams(contender, bench.upstream)
+    return figures
+
+
+def run_start(bench: Bench) -> dict[str, Any]:
+    """Seconds from the start of the process to the first ready answer."""
+    seconds = []
+    for number in range(STARTS):
+        bench.note(f"start of the gateway, {number + 1} of {STARTS}")
+        with gateway(bench.directory, bench.placement.contender, bench.upstream) as started:
+            seconds.append(started.seconds)
+    return {"seconds": median(seconds), "spread": spread(seconds), "repeats": seconds}
+
+
+def scaling_placement(cores: int) -> tuple[Placement, Placement, str]:
+    """Where one worker and two workers run, and what that means for the figure."""
+    if cores >= 4:
+        helpers = frozenset(range(2, cores))
+        return (
+            Placement(frozenset({0}), helpers),
+            Placement(frozenset({0, 1}), helpers),
+            "own cores for the helpers",
+        )
+    one = Placement(frozenset({0}), frozenset({1}))
+    both = frozenset(range(cores))
+    return one, Placement(both, both), "generator and upstream share the two cores with the workers"
+
+
+def run_scaling(bench: Bench) -> dict[str, Any]:
+    """Two workers on two cores against one on one."""
+    single, double, condition = scaling_placement(os.cpu_count() or 1)
+    figures: dict[str, Any] = {"condition": condition}
+    for name, placement, workers in (("one", single, 1), ("two", double, 2)):
+        bench.note(f"{workers} worker(s)")
+        with (
+            _moved(bench.upstream, placement),
+            gateway(bench.directory, placement.contender, bench.upstream, workers=workers) as started,
+        ):
+            samples = [
+                sample(
+                    LOADS["small"], started.contender, bench.upstream, placement,
+                    seconds=bench.seconds, warmup=bench.warmup,
+                )
+                for _ in range(bench.repeat)
+            ]  # fmt: skip
+        figures[name] = summarise(samples)
+    one, two = figures["one"], figures["two"]
+    figures["measured_ratio"] = _ratio(two["requests_per_second"], one["requests_per_second"])
+    # On free cores each worker would get a whole one, so only what a request costs decides.
+    figures["by_cpu_ratio"] = 2 * _ratio(one["cpu_per_request_us"], two["cpu_per_request_us"])
+    return figures
+
+
+def _ratio(above: float, below: float) -> float:
+    return above / below if below else 0.0
+
+
+@contextlib.contextmanager
+def _moved(upstream: Upstream, placement: Placement) -> Any:
+    """Generator and upstream on other cores for a while."""
+    if placement.helpers is None or not hasattr(os, "sched_setaffinity"):
+        yield
+        return
+    processes = upstream.child.tree.members()
+    before = os.sched_getaffinity(processes[0].pid)
+    _place(processes, placement.helpers)
+    try:
+        with pinned(placement.helpers):
+            yield
+    finally:
+        _place(processes, before)
+
+
+def _place(processes: Sequence[Any], cores: Any) -> None:
+    for process in processes:
+        os.sched_setaffinity(process.pid, cores)
+
+
+SCENARIOS: Mapping[str, str] = {
+    **{name: load.title for name, load in LOADS.items()},
+    "alone": "one request alone: latency added over the direct call",
+    "memory": "memory at rest, and per open stream",
+    "scaling": "2 workers on 2 cores against 1 on 1",
+    "start": "from process start to the first ready answer",
+}
+
+
+def run_scenarios(bench: Bench, names: Sequence[str]) -> dict[str, Any]:
+    """Everything asked for, in an order that starts the contenders once."""
+    measured: dict[str, Any] = {}
+    if bench.with_gateway and "start" in names:
+        measured["start"] = run_start(bench)
+    together = [name for name in names if name in LOADS or name in {"alone", "memory"}]
+    if together:
+        with bench.contenders() as contenders:
+            if "memory" in names:  # first: at rest means before any load
+                measured["memory"] = run_memory(bench, contenders)
+            if "alone" in names:
+                measured["alone"] = run_alone(bench, contenders)
+            measured |= run_loads(bench, [name for name in names if name in LOADS], contenders)
+    if bench.with_gateway and "scaling" in names:
+        measured["scaling"] = run_scaling(bench)
+    return measured
+
+
+def default_placement() -> Placement:
+    """The contender on core 0, generator and upstream on core 1; unpinned where that cannot be."""
+    if not hasattr(os, "sched_setaffinity") or len(os.sched_getaffinity(0)) < 2:
+        return Placement(None, None)
+    first, second = sorted(os.sched_getaffinity(0))[:2]
+    return Placement(frozenset({first}), frozenset({second}))
+
+
+@click.command(context_settings={"show_default": True})
+@click.option(
+    "--scenario",
+    "names",
+    type=click.Choice(list(SCENARIOS)),
+    multiple=True,
+    default=tuple(SCENARIOS),
+    help="Which; repeat for several.",
+)
+@click.option(
+    "--repeat", type=click.IntRange(1, 20), default=1, help="Measurements of each load; the median counts."
+)
+@click.option(
+    "--seconds", type=click.FloatRange(0.2, MEASURED_SECONDS), default=6.0, help="Measured, for each load."
+)
+@click.option(
+    "--warmup", type=click.FloatRange(0.0, 10.0), default=WARMUP_SECONDS, help="Before, not counted."
+)
+@click.option("--nginx/--no-nginx", "with_nginx", default=True, help="Measure nginx in the same run.")
+@click.option("--gateway/--no-gateway", "with_gateway", default=True, help="Measure the gateway.")
+@click.option(
+    "--output-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("results"),
+    envvar="OUTPUT_DIR",
+    help="Where bench_TS.md and bench_TS.json go. [env: OUTPUT_DIR]",
+)
+def main(
+    names: tuple[str, ...], repeat: int, seconds: float, warmup: float,
+    with_nginx: bool, with_gateway: bool, output_dir: Path,
+) -> None:  # fmt: skip
+    """Measure the gateway against its performance budget, beside nginx doing the least a proxy can do.
+
+    Everything runs on this machine's loopback: the contender on core 0, the load generator and the simulated
+    upstream on core 1. Machines differ, so quote the ratios; and look at what limited each run: a contender
+    that did not use its whole core could have done more.
+
+    \b
+    Scenarios:
+      small     unary, 0.8 KB prompt, 64 connections
+      large     unary, 175 KB prompt, 64 connections
+      streams   200 streams of 101 chunks, 20 ms apart: CPU per chunk
+      alone     one request alone: p50 added over the direct call
+      memory    at rest, and per open stream
+      scaling   2 workers on 2 cores against 1 on 1
+      start     from process start to the first ready answer
+
+    \b
+    Try:
+      python -m perf.bench
+      python -m perf.bench --scenario small --scenario streams --repeat 5
+    """
+    interrupt_as_exit()
+    stamp, started = results.stamp(), results.started()
+    placement = default_placement()
+    try:
+        measured = _run(
+            placement,
+            tuple(dict.fromkeys(names)),
+            repeat,
+            seconds,
+            warmup,
+            with_nginx=with_nginx,
+            with_gateway=with_gateway,
+        )
+    except StackError as exc:
+        raise click.ClickException(str(exc)) from exc
+    options = {
+        "repeat": repeat,
+        "seconds": seconds,
+        "warmup": warmup,
+        "pinned": placement.contender is not None,
+    }
+    document = {
+        "started_at": started,
+        "machine": results.machine(),
+        "options": options,
+        "scenarios": measured,
+    }
+    show(document)
+    path = results.write(output_dir / f"bench_{stamp}.json", "bench", document)
+    path.with_suffix(".md").write_text(markdown(document), encoding="utf-8")
+    console.out.print(f"written: {path} and {path.with_suffix('.md')}")
+
+
+def _run(
+    placement: Placement, names: Sequence[str], repeat: int, seconds: float, warmup: float, *,
+    with_nginx: bool, with_gateway: bool,
+) -> dict[str, Any]:  # fmt: skip
+    with (
+        tempfile.TemporaryDirectory(prefix="perf-bench-") as directory,
+        pinned(placement.helpers),
+        simulator(Path(directory), placement.helpers, model=MODEL) as upstream,
+        console.err.status("starting") as status,
+    ):
+        bench = Bench(
+            Path(directory),
+            upstream,
+            placement,
+            repeat,
+            seconds,
+            warmup,
+            with_nginx,
+            with_gateway,
+            status.update,
+        )
+        return run_scenarios(bench, names)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,222 @@
+"""The tables of a benchmark, for the terminal and as Markdown, with the budget beside each figure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from perf import console
+from perf.console import number
+
+Rows = list[list[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """A figure of the gateway and what it may be: at most, or at least."""
+
+    title: str
+    path: tuple[str, ...]
+    limit: float
+    unit: str
+    at_least: bool = False
+    scale: float = 1.0
+
+    def value(self, scenarios: Mapping[str, Any]) -> float | None:
+        """The measured figure in the budget's unit; None if it was not measured."""
+        found: Any = scenarios
+        for key in self.path:
+            if not isinstance(found, Mapping) or key not in found:
+                return None
+            found = found[key]
+        return float(found) * self.scale
+
+    def met(self, value: float) -> bool:
+        """Whether the figure keeps to the budget."""
+        return value >= self.limit if self.at_least else value <= self.limit
+
+
+BUDGETS: Sequence[Budget] = (
+    Budget("unary 0.8 KB", ("small", "gateway", "requests_per_second"), 6_500, "requests/s", at_least=True),
+    Budget("unary 0.8 KB, CPU per request", ("small", "gateway", "cpu_per_request_us"), 150, "µs"),
+    Budget("unary 175 KB", ("large", "gateway", "requests_per_second"), 1_900, "requests/s", at_least=True),
+    Budget("unary 175 KB, CPU per request", ("large", "gateway", "cpu_per_request_us"), 520, "µs"),
+    Budget("streams, CPU per chunk", ("streams", "gateway", "cpu_per_frame_us"), 38, "µs"),
+    Budget("one request alone, p50 added", ("alone", "gateway", "added_p50_ms"), 0.4, "ms"),
+    Budget("2 workers against 1, measured", ("scaling", "measured_ratio"), 1.7, "×", at_least=True),
+    Budget("2 workers against 1, by CPU per request", ("scaling", "by_cpu_ratio"), 1.7, "×", at_least=True),
+    Budget("memory of a worker at rest", ("memory", "gateway", "rest_worker"), 75, "MB", scale=1e-6),
+    Budget("memory per open stream", ("memory", "gateway", "per_stream"), 60, "KB", scale=1e-3),
+    Budget("start to ready", ("start", "seconds"), 1.5, "s"),
+)
+
+LOAD_COLUMNS = (
+    "", "req/s", "CPU µs/req", "chunks/s", "CPU µs/chunk", "p50 ms", "p99 ms", "failed", "core", "helpers",
+    "others", "limited by", "±",
+)  # fmt: skip
+LEGEND = (
+    "core, helpers: the share used of the contender's core, and of that of generator and upstream; "
+    "others: what processes outside the benchmark took of the busier of the two"
+)
+
+
+def budget_rows(scenarios: Mapping[str, Any]) -> Rows:
+    """Figure, measured, budget, verdict."""
+    rows = []
+    for budget in BUDGETS:
+        value = budget.value(scenarios)
+        if value is not None:
+            sign = "≥" if budget.at_least else "≤"
+            limit = f"{sign} {number(budget.limit)} {budget.unit}"
+            met = "met" if budget.met(value) else "missed"
+            rows.append([budget.title, f"{number(value)} {budget.unit}", limit, met])
+    return rows
+
+
+def load_rows(measured: Mapping[str, Any]) -> Rows:
+    """One row a contender, and one with the gateway as a multiple of nginx."""
+    rows = [[name, *_load_row(values)] for name, values in measured.items()]
+    if {"gateway", "nginx"} <= measured.keys():
+        keys = (
+            "requests_per_second",
+            "cpu_per_request_us",
+            "frames_per_second",
+            "cpu_per_frame_us",
+            "p50_ms",
+            "p99_ms",
+        )
+        rows.append(["gateway ÷ nginx", *(_ratio(measured, key) for key in keys), *[""] * 6])
+    return rows
+
+
+def _ratio(measured: Mapping[str, Any], key: str) -> str:
+    below = measured["nginx"][key]
+    return f"{measured['gateway'][key] / below:.2f}" if below else "–"
+
+
+def _load_row(values: Mapping[str, Any]) -> list[str]:
+    streams = values["frames_per_second"] > 0
+    return [
+        number(values["requests_per_second"]),
+        number(values["cpu_per_request_us"]),
+        number(values["frames_per_second"]) if streams else "–",
+        number(values["cpu_per_frame_us"]) if streams else "–",
+        number(values["p50_ms"]),
+        number(values["p99_ms"]),
+        str(values["failed"]),
+        f"{values['contender_share']:.0%}",
+        f"{values['helpers_share']:.0%}",
+        f"{values['others_share']:.0%}",
+        values["limited_by"],
+        f"± {values['spread']['cpu_per_request_us'] / 2:.1%}" if len(values["repeats"]) > 1 else "–",
+    ]
+
+
+def _alone(measured: Mapping[str, Any]) -> tuple[Sequence[str], Rows]:
+    return ("", "p50 ms", "p99 ms", "p50 added ms"), [
+        [name, f"{row['p50_ms']:.3f}", f"{row['p99_ms']:.3f}", f"{row['added_p50_ms']:.3f}"]
+        for name, row in measured.items()
+    ]
+
+
+def _memory(measured: Mapping[str, Any]) -> tuple[Sequence[str], Rows]:
+    return ("", "largest process MB", "all MB", "processes", "per open stream KB"), [
+        [
+            name,
+            f"{row['rest_worker'] / 1e6:.1f}",
+            f"{row['rest_total'] / 1e6:.1f}",
+            str(row["processes"]),
+            f"{row['per_stream'] / 1e3:.1f}",
+        ]
+        for name, row in measured.items()
+    ]
+
+
+def _scaling(measured: Mapping[str, Any]) -> tuple[Sequence[str], Rows]:
+    rows = [[name, *_load_row(measured[name])] for name in ("one", "two")]
+    ratio = f"{measured['measured_ratio']:.2f} measured"
+    rows.append(["ratio", ratio, f"{measured['by_cpu_ratio']:.2f} on free cores", *[""] * 10])
+    return _compact(LOAD_COLUMNS, rows)
+
+
+def _start(measured: Mapping[str, Any]) -> tuple[Sequence[str], Rows]:
+    seconds = [f"{value:.2f}" for value in measured["repeats"]]
+    return ("", "seconds", "each"), [["gateway", f"{measured['seconds']:.2f}", ", ".join(seconds)]]
+
+
+def _load(measured: Mapping[str, Any]) -> tuple[Sequence[str], Rows]:
+    return _compact(LOAD_COLUMNS, load_rows(measured))
+
+
+def _compact(columns: Sequence[str], rows: Rows) -> tuple[Sequence[str], Rows]:
+    """Without the columns that say nothing."""
+    used = [n for n in range(len(columns)) if not n or any(row[n] not in {"", "–"} for row in rows)]
+    return [columns[n] for n in used], [[row[n] for n in used] for row in rows]
+
+
+TABLES: Mapping[str, tuple[str, Callable[[Mapping[str, Any]], tuple[Sequence[str], Rows]]]] = {
+    "small": ("Unary, 0.8 KB prompt, 64 connections", _load),
+    "large": ("Unary, 175 KB prompt, 64 connections", _load),
+    "streams": ("200 streams of 101 chunks, 20 ms apart", _load),
+    "alone": ("One request alone", _alone),
+    "scaling": ("2 workers on 2 cores against 1 on 1", _scaling),
+    "memory": ("Memory (PSS)", _memory),
+    "start": ("Process start to first ready answer", _start),
+}
+
+
+def tables(document: Mapping[str, Any]) -> list[tuple[str, Sequence[str], Rows]]:
+    """Title, columns and rows of every table, the budget first."""
+    scenarios = document["scenarios"]
+    found = [(title, *make(scenarios[name])) for name, (title, make) in TABLES.items() if name in scenarios]
+    budget = budget_rows(scenarios)
+    return [("Budget", ("", "measured", "budget", ""), budget), *found] if budget else found
+
+
+def faults(document: Mapping[str, Any]) -> list[str]:
+    """A line for each contender of each load that had failures."""
+    return [
+        f"{name}, {contender}: {values['failed']} failed, first: {values['first_error']}"
+        for name, measured in document["scenarios"].items()
+        for contender, values in measured.items()
+        if isinstance(values, Mapping) and values.get("failed")
+    ]
+
+
+def heading(document: Mapping[str, Any]) -> str:
+    """What it was measured on, and how."""
+    machine, options = document["machine"], document["options"]
+    pinning = "contender on core 0, generator and upstream on core 1" if options["pinned"] else "not pinned"
+    return (
+        f"{document['started_at']}, {machine['cpu']}, {machine['cores']} cores, {machine['system']}, "
+        f"Python {machine['python']}; {pinning}; {options['seconds']:g} s after "
+        f"{options['warmup']:g} s of warm-up, {options['repeat']} repeat(s), medians."
+    )
+
+
+def show(document: Mapping[str, Any]) -> None:
+    """Print everything."""
+    for title, columns, rows in tables(document):
+        console.table(title, columns, rows)
+    console.out.print(LEGEND, style="dim")
+    if "scaling" in document["scenarios"]:
+        console.out.print(f"two workers: {document['scenarios']['scaling']['condition']}", style="dim")
+    for line in faults(document):
+        console.out.print(line, style="red", markup=False)
+
+
+def markdown_table(columns: Sequence[str], rows: Rows) -> str:
+    """A table in Markdown; the first column left, the others right."""
+    lines = [list(columns), ["---", *["---:"] * (len(columns) - 1)], *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def markdown(document: Mapping[str, Any]) -> str:
+    """The same as a document."""
+    parts = ["# Benchmark", heading(document)]
+    parts.append(LEGEND + ".")
+    parts += [f"## {title}\n\n{markdown_table(columns, rows)}" for title, columns, rows in tables(document)]
+    if lines := faults(document):
+        parts.append("## Failures\n\n" + "\n".join(f"* {line}" for line in lines))
+    return "\n\n".join(parts) + "\n"

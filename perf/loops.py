@@ -1,0 +1,144 @@
+"""Who submits when: a closed loop of callers, or arrivals that do not wait for answers."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from perf.arrivals import Alarm
+from perf.engine import Engine, Exchange, Sendable
+from perf.meter import Meter
+from perf.workload import Target
+
+BACK_OFF_SECONDS = 0.05
+TICK_SECONDS = 0.5
+_now = time.perf_counter
+
+Edge = Callable[[str, Engine], None]
+"""Called with `start` and `end` of the window, in that instant."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How long a run lasts. Seconds; `requests` ends it earlier; `drain` is for answers still under way."""
+
+    duration: float
+    warmup: float = 0.0
+    requests: int | None = None
+    drain: float = 0.0
+    timeout: float = 60.0
+
+
+class Run:
+    """One measured run: warm-up, window, drain."""
+
+    def __init__(
+        self,
+        target: Target,
+        next_work: Callable[[], Sendable],
+        plan: Plan,
+        meter: Meter,
+        *,
+        edge: Edge | None = None,
+        tick: Callable[[Meter], None] | None = None,
+    ) -> None:
+        self._target = target
+        self._next_work = next_work
+        self._plan = plan
+        self._meter = meter
+        self._edge = edge
+        self._tick = tick
+        self._submitted = 0
+        self._stopping = False
+        self._over = asyncio.Event()
+
+    async def closed(self, concurrency: int) -> None:
+        """`concurrency` callers, each sending when its last answer is complete."""
+        async with self._engine(concurrency, self._again) as engine:
+            self._current, self._began = engine, _now()
+            for _ in range(concurrency):
+                self._submit()
+            await self._phases(engine)
+
+    async def open(self, schedule: Iterator[float], *, connections: int) -> None:
+        """Requests at the times of the schedule, whether or not earlier ones have been answered.
+
+        Latencies count from the scheduled time: a stalled peer cannot hide how long callers would wait.
+        """
+        async with self._engine(connections, self._count) as engine:
+            self._current = engine
+            alarm = Alarm(lambda: self._arrivals(alarm))
+            self._schedule, self._began = schedule, _now()
+            self._due = next(schedule, None)
+            try:
+                self._arrivals(alarm)
+                await self._phases(engine)
+            finally:
+                alarm.close()
+
+    def _engine(self, connections: int, on_finish: Callable[[Exchange], None]) -> Engine:
+        return Engine(self._target, connections=connections, timeout=self._plan.timeout, on_finish=on_finish)
+
+    def _exhausted(self) -> bool:
+        return self._stopping or (self._plan.requests is not None and self._submitted >= self._plan.requests)
+
+    def _submit(self) -> None:
+        if not self._exhausted():
+            self._submitted += 1
+            self._current.submit(Exchange(self._next_work(), _now()))
+        elif not self._current.pending:
+            self._over.set()
+
+    def _again(self, exchange: Exchange) -> None:
+        self._meter.record(exchange)
+        if exchange.failure in {"connect", "reset"}:  # a dead peer must not make the generator spin
+            asyncio.get_running_loop().call_later(BACK_OFF_SECONDS, self._submit)
+        else:
+            self._submit()
+
+    def _count(self, exchange: Exchange) -> None:
+        self._meter.record(exchange)
+        if self._exhausted() and not self._current.pending:
+            self._over.set()
+
+    def _arrivals(self, alarm: Alarm) -> None:
+        now = _now()
+        while self._due is not None and self._began + self._due <= now:
+            if self._exhausted():
+                return
+            self._submitted += 1
+            self._current.submit(Exchange(self._next_work(), self._began + self._due))
+            self._due = next(self._schedule, None)
+        if self._due is not None:
+            alarm.set(self._began + self._due)
+
+    async def _phases(self, engine: Engine) -> None:
+        plan = self._plan
+        if plan.warmup:
+            await self._wait(plan.warmup)
+        self._meter.open_window(_now() if plan.warmup else self._began)
+        self._at("start", engine)
+        await self._wait(plan.duration)
+        self._at("end", engine)
+        self._meter.close_window(_now())
+        self._stopping = True
+        if engine.pending:
+            self._over.clear()
+            await self._wait(plan.drain)
+        engine.give_up()
+
+    def _at(self, name: str, engine: Engine) -> None:
+        if self._edge is not None:
+            self._edge(name, engine)
+
+    async def _wait(self, seconds: float) -> None:
+        until = _now() + seconds
+        while (left := until - _now()) > 0 and not self._over.is_set():
+            try:
+                async with asyncio.timeout(min(left, TICK_SECONDS)):
+                    await self._over.wait()
+            except TimeoutError:
+                if self._tick is not None:
+                    self._tick(self._meter)

@@ -1,0 +1,86 @@
+"""Command-line options that several tools share, and what they mean."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from perf.workload import (
+    ENDPOINTS,
+    Target,
+    Workload,
+    bearer,
+    chat_body,
+    embeddings_body,
+    tls_context,
+)  # fmt: skip
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+MAX_SECONDS = 86_400.0
+
+_TARGET = (
+    click.option("--base-url", envvar="BACKEND_URL", default="http://127.0.0.1:3001", show_default=True,
+                 help="Where the gateway is; with or without /v1. [env: BACKEND_URL]"),
+    click.option("--key", envvar="PERF_KEY", default=None,
+                 help="Client key, sent as a bearer token and never written down. [env: PERF_KEY]"),
+    click.option("--ca", type=click.Path(exists=True, dir_okay=False, path_type=Path), default=None,
+                 help="PEM file of the authority that signed an https target."),
+    click.option("--insecure", is_flag=True, help="Do not verify the certificate of an https target."),
+    click.option("--timeout", type=click.FloatRange(0.01, 3600), default=120.0, show_default=True,
+                 help="Seconds for one complete answer."),
+    click.option("--quiet", is_flag=True, help="No progress bar."),
+)  # fmt: skip
+
+
+def target_options(command: Command) -> Command:
+    """--base-url, --key, --ca, --insecure, --timeout, --quiet."""
+    for option in reversed(_TARGET):
+        command = option(command)
+    return command
+
+
+def make_target(base_url: str, *, ca: Path | None, insecure: bool) -> Target:
+    """The target, or a usage error that says what is wrong with the URL."""
+    try:
+        tls = tls_context(ca=ca, insecure=insecure) if base_url.startswith("https:") else None
+        return Target(base_url, tls)
+    except (ValueError, OSError) as exc:
+        raise click.BadParameter(str(exc), param_hint="--base-url") from exc
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """What to ask for: an endpoint by name, and the size of the question."""
+
+    endpoint: str = "chat"
+    model: str = "gpt-5"
+    stream: bool = False
+    prompt_bytes: int = 800
+    max_tokens: int | None = None
+    identical: bool = False
+
+    def workload(self, target: Target, key: str | None, *, label: str | None = None) -> Workload:
+        """The requests for this question."""
+        endpoint = ENDPOINTS[self.endpoint]
+        return Workload(
+            label or self.endpoint,
+            target,
+            endpoint,
+            body=self._body(),
+            headers=bearer(key),
+            stream=self.stream and endpoint.streams,
+            identical=self.identical,
+        )
+
+    def _body(self) -> dict[str, Any] | None:
+        if self.endpoint == "chat":
+            return chat_body(
+                self.model, prompt_bytes=self.prompt_bytes, max_tokens=self.max_tokens, stream=self.stream
+            )
+        if self.endpoint == "embeddings":
+            return embeddings_body(self.model, prompt_bytes=self.prompt_bytes)
+        return None

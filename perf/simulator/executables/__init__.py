@@ -1,0 +1,16 @@
+"""Kinds of deployment, one module each. A new kind is a module and a line in the table."""
+
+from __future__ import annotations
+
+from perf.simulator.executables import azure_openai, open_source, orchestration
+from perf.simulator.executables.base import Executable
+
+EXECUTABLES: dict[str, Executable] = {
+    executable.id: executable
+    for executable in (
+        azure_openai.EXECUTABLE,
+        open_source.MISTRAL,
+        open_source.OPEN_SOURCE,
+        orchestration.EXECUTABLE,
+    )
+}

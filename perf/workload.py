@@ -1,0 +1,160 @@
+"""What is sent: endpoints as data, bodies with a prompt of a given size, and where it goes."""
+
+from __future__ import annotations
+
+import itertools
+import ssl
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import ujson
+
+from perf.http1 import request_head
+
+_WORDS = "the harbour was quiet before dawn and every boat had come home with its nets full of silver light "
+_COUNTER = "#0000000000"
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A path to measure, and a mark that every good unary answer contains."""
+
+    method: str
+    path: str
+    mark: bytes
+    streams: bool = False
+
+
+ENDPOINTS: Mapping[str, Endpoint] = {
+    "chat": Endpoint("POST", "/v1/chat/completions", b'"choices"', streams=True),
+    "embeddings": Endpoint("POST", "/v1/embeddings", b'"data"'),
+    "models": Endpoint("GET", "/v1/models", b'"data"'),
+    "health": Endpoint("GET", "/health", b""),
+    "ready": Endpoint("GET", "/health/ready", b""),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A base URL taken apart. Raises ValueError when it is not an absolute http(s) URL."""
+
+    base_url: str
+    tls: ssl.SSLContext | None = None
+    host: str = field(init=False)
+    port: int = field(init=False)
+    prefix: str = field(init=False)
+    authority: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        parts = urlsplit(self.base_url)
+        if parts.scheme not in {"http", "https"} or not parts.hostname:
+            raise ValueError(f"{self.base_url!r} is not an http:// or https:// URL")
+        if parts.username is not None or parts.password is not None:  # results quote the URL
+            raise ValueError("a URL must not carry a password: give the key with --key")
+        set_ = object.__setattr__
+        set_(self, "host", parts.hostname)
+        set_(self, "port", parts.port or {"http": 80, "https": 443}[parts.scheme])
+        set_(self, "prefix", parts.path.rstrip("/"))
+        set_(self, "authority", parts.netloc)
+        if parts.scheme == "https" and self.tls is None:
+            set_(self, "tls", ssl.create_default_context())
+
+    def path(self, path: str) -> str:
+        """The path below the base URL; a `/v1` at the end of the base is not said twice."""
+        prefix = self.prefix
+        if prefix.endswith("/v1") and path.startswith(("/v1/", "/health")):
+            prefix = prefix.removesuffix("/v1")
+        return prefix + path
+
+
+def tls_context(*, ca: Path | None = None, insecure: bool = False) -> ssl.SSLContext:
+    """Verification against `ca` (PEM) or the system's store; none at all when `insecure`."""
+    context = ssl.create_default_context(cafile=str(ca) if ca else None)
+    if insecure:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def prompt(size: int) -> str:
+    """Text of exactly `size` ASCII characters."""
+    return (_WORDS * (size // len(_WORDS) + 1))[:size]
+
+
+def chat_body(model: str, *, prompt_bytes: int, max_tokens: int | None, stream: bool) -> dict[str, Any]:
+    """A chat completion request whose user message has `prompt_bytes` bytes."""
+    body: dict[str, Any] = {"model": model, "messages": [{"role": "user", "content": prompt(prompt_bytes)}]}
+    if max_tokens is not None:
+        body["max_tokens"] = max_tokens
+    if stream:
+        body |= {"stream": True, "stream_options": {"include_usage": True}}
+    return body
+
+
+def embeddings_body(model: str, *, prompt_bytes: int) -> dict[str, Any]:
+    """An embeddings request for one text of `prompt_bytes` bytes."""
+    return {"model": model, "input": prompt(prompt_bytes)}
+
+
+class Workload:
+    """Requests of one kind, ready as bytes.
+
+    Each differs from the last by a number in its prompt, or a gateway that shares the work of identical
+    requests would be measured doing nothing; `identical` asks for just that. `headers` may carry a key:
+    it is never part of a result.
+    """
+
+    def __init__(
+        self,
+        label: str,
+        target: Target,
+        endpoint: Endpoint,
+        *,
+        body: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+        stream: bool = False,
+        identical: bool = False,
+    ) -> None:
+        self.label = label
+        self.endpoint = endpoint
+        self.stream = stream
+        self._numbers = itertools.count()
+        payload = (
+            b""
+            if body is None
+            else ujson.dumps(body, ensure_ascii=False, escape_forward_slashes=False).encode()
+        )
+        self._before, self._after = (payload, None) if identical else _split(payload)
+        fields = {"accept": "text/event-stream" if stream else "application/json", **(headers or {})}
+        if payload:
+            fields.setdefault("content-type", "application/json")
+        path = target.path(endpoint.path)
+        self._before = (
+            request_head(endpoint.method, path, target.authority, fields, len(payload)) + self._before
+        )
+
+    def parts(self) -> Sequence[bytes]:
+        """The next request, as buffers to be written one after the other."""
+        if self._after is None:
+            return (self._before,)
+        return (b"%b#%010d" % (self._before, next(self._numbers) % 10_000_000_000), self._after)
+
+    def accepts(self, body: bytes) -> bool:
+        """Whether a unary answer carries the endpoint's mark."""
+        return self.endpoint.mark in body
+
+
+def _split(payload: bytes) -> tuple[bytes, bytes | None]:
+    """Cut out room for a number in the prompt; None where the prompt is too short for one."""
+    at = payload.find(_WORDS[: len(_COUNTER)].encode())
+    if at < 0:
+        return payload, None
+    return payload[:at], payload[at + len(_COUNTER) :]
+
+
+def bearer(key: str | None) -> dict[str, str]:
+    """The header that carries a key; none without one."""
+    return {"authorization": f"Bearer {key}"} if key else {}

@@ -1,0 +1,80 @@
+"""Glue: routes, errors, documentation and the worker's services become an application. No I/O here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import swagger_ui_bundle
+from sanic import Request, Sanic
+from sanic.config import Config
+from sanic_ext import Extend
+from sanic_ext.extensions.http.extension import HTTPExtension
+from sanic_ext.extensions.openapi.extension import OpenAPIExtension
+
+from handlers import routes
+from handlers.auth import authenticate, open_documents
+from handlers.errors import render
+from server import logs
+from server.settings import Settings
+from server.wiring import build_services
+from services.upstream import TimeLimits
+
+NAME = "aicore-gateway"
+VERSION = "0.1.0"
+GRACE_SECONDS = 60.0
+"""How long a stopping worker lets running requests finish."""
+
+
+class GatewayConfig(Config):
+    """Sanic's settings, from ours. The environment has no say: `server.config` reads it."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(env_prefix="AICORE_GATEWAY_SANIC_")
+        timeouts = settings.timeouts
+        self.ACCESS_LOG = False  # the journal writes one line a request
+        self.AUTO_EXTEND = False
+        self.FALLBACK_ERROR_FORMAT = "json"
+        self.REQUEST_MAX_SIZE = settings.limits.body_bytes
+        self.REQUEST_BUFFER_SIZE = 1024 * 1024
+        self.REQUEST_TIMEOUT = 120
+        # Counts silence, so it must exceed every wait for the upstream.
+        self.RESPONSE_TIMEOUT = int(max(timeouts.first_byte, timeouts.stall, timeouts.total)) + 60
+        self.KEEP_ALIVE_TIMEOUT = 120  # longer than nginx keeps its idle connections
+        self.GRACEFUL_SHUTDOWN_TIMEOUT = GRACE_SECONDS
+        self.OAS_URL_PREFIX = "/docs"
+        self.OAS_UI_DEFAULT = "swagger"
+        self.OAS_UI_REDOC = False
+        self.OAS_UI_SWAGGER_HTML_TITLE = NAME
+        self.OAS_PATH_TO_SWAGGER_HTML = str(Path(__file__).with_name("docs.html"))
+        self.API_TITLE = NAME
+        self.API_VERSION = VERSION
+        self.CORS_ORIGINS = ",".join(settings.cors.origins)
+        self.CORS_ALWAYS_SEND = False
+        self.CORS_SEND_WILDCARD = True
+        self.CORS_MAX_AGE = 600
+        self.CORS_EXPOSE_HEADERS = "*"
+
+
+def build_app(settings: Settings) -> Sanic[Any, Any]:
+    """Return the application; each worker makes its services when it starts."""
+    app: Sanic[Any, Any] = Sanic(NAME, config=GatewayConfig(settings), log_config=logs.sanic_logging())
+    app.blueprint(routes)
+    assets = Path(swagger_ui_bundle.swagger_ui_path)
+    app.static("/docs/assets", assets, name="assets")
+    Extend(app, built_in_extensions=False, extensions=[HTTPExtension, OpenAPIExtension])
+    app.error_handler.add(Exception, render)
+    app.on_request(authenticate)
+
+    @app.before_server_start
+    async def open_services(app: Sanic[Any, Any]) -> None:
+        open_documents(app)
+        logs.setup(settings.log_level)
+        app.ctx.services = build_services(settings)
+        await app.ctx.services.open()
+
+    @app.after_server_stop
+    async def close_services(app: Sanic[Any, Any]) -> None:
+        await app.ctx.services.close()
+
+    return app

@@ -1,0 +1,135 @@
+"""One request's story, from its arrival to its log line, and who sent it."""
+
+from __future__ import annotations
+
+import time
+from fnmatch import fnmatchcase
+from typing import Any
+
+import msgspec
+
+from services.deployments import Deployment
+from services.translation.replies import Answer, Relay, Usage
+
+
+class Caller(msgspec.Struct, frozen=True):
+    """Whoever holds a key. `id` is the key's SHA-256 and is never shown; `name` is for logs and metrics."""
+
+    name: str
+    id: bytes
+    models: tuple[str, ...] = ()
+    """Globs over public model names; empty means all."""
+    requests_per_minute: int | None = None
+
+    def may_use(self, model: str) -> bool:
+        """Whether this key is open to the public model name."""
+        return not self.models or any(fnmatchcase(model, glob) for glob in self.models)
+
+
+ANONYMOUS = Caller(name="anonymous", id=b"")
+
+
+class Reply(msgspec.Struct):
+    """Where an answer came from. Shared by all requests that one upstream call serves."""
+
+    model: str
+    """The public name of the model that answers; another than was asked for after a fallback."""
+    deployment: Deployment
+    attempts: int
+    dropped: tuple[str, ...]
+    upstream_seconds: float
+    """From the first attempt's start to the answer, or to the stream's first event."""
+    upstream_id: str = ""
+    answer: Answer | None = None
+    relay: Relay | None = None
+    cached: bool = False
+
+    @property
+    def usage(self) -> Usage | None:
+        """Tokens; of a stream known at its end."""
+        part = self.answer or self.relay
+        return part.usage if part is not None else None
+
+    @property
+    def finish_reason(self) -> str:
+        """Why the model stopped; of a stream known at its end."""
+        part = self.answer or self.relay
+        return part.finish_reason if part is not None else ""
+
+
+class Call:
+    """What is known of one request while it is served. Times are `time.perf_counter` seconds."""
+
+    __slots__ = (
+        "attempts",
+        "body_bytes",
+        "caller",
+        "coalesced",
+        "error",
+        "first_byte_at",
+        "model",
+        "reply",
+        "request_id",
+        "started",
+        "status",
+        "stream",
+        "surface",
+    )
+
+    def __init__(self, *, surface: str, caller: Caller, request_id: str, started: float) -> None:
+        self.surface = surface
+        self.caller = caller
+        self.request_id = request_id
+        self.started = started
+        self.model = ""
+        self.body_bytes = 0
+        self.stream = False
+        self.attempts = 0
+        self.reply: Reply | None = None
+        self.coalesced = False
+        self.first_byte_at: float | None = None
+        self.error: BaseException | None = None
+        self.status = 0
+
+    def own_milliseconds(self) -> float:
+        """Return the gateway's own share of the time until now: all of it but the wait for the upstream."""
+        waited = self.reply.upstream_seconds if self.reply is not None and not self.coalesced else 0.0
+        return max(0.0, (time.perf_counter() - self.started - waited) * 1000)
+
+    def story(self) -> dict[str, Any]:
+        """Return the fields of the log line: no body, no key, no prompt."""
+        told: dict[str, Any] = {
+            "request_id": self.request_id,
+            "surface": self.surface,
+            "caller": self.caller.name,
+            "model": self.model,
+            "status": self.status,
+            "ms": round((time.perf_counter() - self.started) * 1000, 1),
+        }
+        if self.stream:
+            told["stream"] = True
+        if self.first_byte_at is not None:
+            told["ttft_ms"] = round((self.first_byte_at - self.started) * 1000, 1)
+        if self.reply is not None:
+            self._tell_reply(told, self.reply)
+        elif self.attempts:
+            told["attempts"] = self.attempts
+        return told
+
+    def _tell_reply(self, told: dict[str, Any], reply: Reply) -> None:
+        told["served_by"] = reply.model
+        told["sub_account"] = reply.deployment.sub_account
+        told["deployment"] = reply.deployment.id
+        told["attempts"] = reply.attempts
+        told["upstream_ms"] = round(reply.upstream_seconds * 1000, 1)
+        if self.coalesced:
+            told["coalesced"] = True
+        if reply.cached:
+            told["cached"] = True
+        if reply.upstream_id:
+            told["upstream_id"] = reply.upstream_id
+        if reply.usage is not None:
+            told["prompt_tokens"] = reply.usage.prompt_tokens
+            told["completion_tokens"] = reply.usage.completion_tokens
+        if reply.finish_reason:
+            told["finish_reason"] = reply.finish_reason

@@ -1,0 +1,168 @@
+"""Prometheus metrics. In multiprocess mode every worker's numbers are summed at the scrape."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from functools import cache
+from typing import NamedTuple
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
+
+from services.calls import Call
+from services.errors import CallerLeft, GatewayError
+
+_SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
+_OWN_SECONDS = (0.0002, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25, 1)
+
+REQUESTS = Counter("aicore_requests", "Answered requests.", ["surface", "model", "status"])
+DURATION = Histogram(
+    "gen_ai_server_request_duration_seconds", "Time from arrival to the end of the answer.", ["surface", "model"],
+    buckets=_SECONDS,
+)  # fmt: skip
+FIRST_TOKEN = Histogram(
+    "gen_ai_server_time_to_first_token_seconds", "Time from arrival to the stream's first event.", ["model"],
+    buckets=_SECONDS,
+)  # fmt: skip
+TOKENS = Counter("gen_ai_client_token_usage", "Tokens, as the upstream counted them.", ["model", "kind"])
+OVERHEAD = Histogram(
+    "aicore_overhead_seconds", "The gateway's own share of a request.", ["surface"], buckets=_OWN_SECONDS
+)
+ERRORS = Counter("aicore_errors", "Failed requests by error code.", ["surface", "code"])
+ATTEMPTS = Counter("aicore_upstream_attempts", "Calls to deployments.", ["sub_account", "model", "outcome"])
+COALESCED = Counter("aicore_coalesced", "Requests served by another request's upstream call.", ["surface"])
+CACHED = Counter("aicore_cache_hits", "Answers from the response cache.", ["surface"])
+LEFT = Counter("aicore_callers_left", "Callers that hung up before their answer was complete.", ["surface"])
+DEPLOYMENTS = Gauge(
+    "aicore_deployments", "Running deployments known.", ["sub_account"], multiprocess_mode="mostrecent"
+)
+TOKEN_SECONDS = Gauge(
+    "aicore_token_expires_in_seconds",
+    "Remaining life of the OAuth token.",
+    ["sub_account"],
+    multiprocess_mode="min",
+)
+
+_OTHER = "other"
+_MAX_ERROR_CODES = 64
+_codes: set[str] = set()
+
+_FLUSH_SECONDS = 1.0
+_MAX_SAMPLES = 2_000
+_sums: dict[Counter, int] = {}
+_samples: list[tuple[Histogram, float]] = []
+_timer: asyncio.TimerHandle | None = None
+
+
+class _Meters(NamedTuple):
+    requests: Counter
+    duration: Histogram
+    first_token: Histogram
+    prompt: Counter
+    completion: Counter
+    overhead: Histogram
+
+
+@cache
+def _meters(surface: str, model: str, status: int) -> _Meters:
+    """Return the series of one kind of request: names are resolved once, not per request.
+
+    Bounded: `model` is a name of the catalog, never what a caller typed.
+    """
+    return _Meters(
+        REQUESTS.labels(surface, model, status),
+        DURATION.labels(surface, model),
+        FIRST_TOKEN.labels(model),
+        TOKENS.labels(model, "input"),
+        TOKENS.labels(model, "output"),
+        OVERHEAD.labels(surface),
+    )
+
+
+@cache
+def _attempt(sub_account: str, model: str, outcome: str) -> Counter:
+    return ATTEMPTS.labels(sub_account, model, outcome)
+
+
+def count(call: Call) -> None:
+    """Count a request that has ended."""
+    reply = call.reply
+    meters = _meters(call.surface, reply.model if reply else _OTHER, call.status)
+    _add(meters.requests, 1)
+    _samples.append((meters.duration, time.perf_counter() - call.started))
+    if call.first_byte_at is not None:
+        _samples.append((meters.first_token, call.first_byte_at - call.started))
+    if call.error is not None:
+        _count_error(call)
+    if reply is not None:
+        if call.coalesced:
+            _add(COALESCED.labels(call.surface), 1)
+        elif reply.cached:
+            _add(CACHED.labels(call.surface), 1)
+        elif reply.usage is not None:  # one upstream call is billed once
+            _add(meters.prompt, reply.usage.prompt_tokens)
+            _add(meters.completion, reply.usage.completion_tokens)
+    _flush_later()
+
+
+def count_attempt(sub_account: str, model: str, error: GatewayError | None) -> None:
+    """Count one call to a deployment."""
+    _add(_attempt(sub_account, model, "ok" if error is None else _bounded(error.code)), 1)
+
+
+def count_overhead(call: Call, milliseconds: float) -> None:
+    """Count the gateway's own share of a request."""
+    _samples.append((_meters(call.surface, _OTHER, 200).overhead, milliseconds / 1000))
+
+
+def flush() -> None:
+    """Write what was counted since the last time to the shared files."""
+    global _timer
+    _timer = None
+    for counter, amount in _sums.items():
+        counter.inc(amount)
+    _sums.clear()
+    for histogram, value in _samples:
+        histogram.observe(value)
+    _samples.clear()
+
+
+def _add(counter: Counter, amount: int) -> None:
+    _sums[counter] = _sums.get(counter, 0) + amount
+
+
+def _flush_later() -> None:
+    """Flush within a second. Writing to the shared files on every request would cost as much as routing it."""
+    global _timer
+    if _timer is None or len(_samples) > _MAX_SAMPLES:
+        if _timer is not None:
+            _timer.cancel()
+            flush()
+        _timer = asyncio.get_running_loop().call_later(_FLUSH_SECONDS, flush)
+
+
+def render() -> bytes:
+    """Return the exposition text of all workers; the others may be a second behind."""
+    flush()
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry)  # type: ignore[no-untyped-call]  # prometheus_client leaves it untyped
+    return generate_latest(registry)
+
+
+def _count_error(call: Call) -> None:
+    error = call.error
+    if isinstance(error, CallerLeft):
+        _add(LEFT.labels(call.surface), 1)
+    ERRORS.labels(
+        call.surface, _bounded(error.code) if isinstance(error, GatewayError) else "internal_error"
+    ).inc()
+
+
+def _bounded(code: str) -> str:
+    """Upstreams invent codes: only so many become labels."""
+    if code not in _codes:
+        if len(_codes) >= _MAX_ERROR_CODES:
+            return _OTHER
+        _codes.add(code)
+    return code

@@ -1,0 +1,304 @@
+"""OpenAI chat completions, to Azure and OpenAI-like deployments and back (wire §4.1, §4.6, §8.1).
+
+Both sides speak the same dialect, so nothing is rebuilt: the request goes up with the few edits that the
+wire document requires, the answer's bytes come down with the model's public name in them, and members that
+nobody here knows survive both ways.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from services.errors import BadRequest, UpstreamBroken
+from services.translation import fields as f
+from services.translation.capabilities import CHAT, FieldRule, ModelFacts
+from services.translation.faults import error_inside
+from services.translation.fields import Fields
+from services.translation.frames import DONE, SSEParser, event
+from services.translation.replies import Answer, Prepared, Target, Usage
+
+_TRUE = msgspec.Raw(b"true")
+_encode = msgspec.json.encode
+
+
+class _Delta(msgspec.Struct):
+    tool_calls: list[Any] | None = None
+
+
+class _Choice(msgspec.Struct):
+    index: int = 0
+    finish_reason: str | None = None
+    delta: _Delta | None = None
+    message: _Delta | None = None
+
+
+class _Chunk(msgspec.Struct):
+    """What is looked at in a frame; everything else passes unseen."""
+
+    choices: list[_Choice] = []
+    usage: Usage | None = None
+    model: str | None = None
+    error: msgspec.Raw = f.ABSENT
+    prompt_filter_results: msgspec.Raw = f.ABSENT
+
+
+_chunk = msgspec.json.Decoder(_Chunk)
+
+
+# --- request ---------------------------------------------------------------------------------------
+
+
+def prepare(body: Fields, target: Target, *, stream: bool) -> Prepared:
+    """Return the request for the model's deployments. Raises BadRequest naming a field that cannot be honoured."""
+    facts = target.facts
+    _check_mode(target)
+    _check_messages(body)
+    out, dropped = apply_rules(target.defaults | body, facts)
+    if facts.model_in_body:
+        out["model"] = f.raw(target.backend_model)
+    else:
+        out.pop("model", None)
+    wants_usage = False
+    if stream:
+        wants_usage = _ask_for_usage(out)
+    return Prepared(
+        path=_path("/chat/completions", facts, target.api_version),
+        body=_encode(out),
+        dropped=dropped,
+        sent=out,
+        answer=lambda answer: read_answer(answer, model=target.public_name, finish_fix=facts.finish_fix),
+        relay=(lambda: ChatRelay(model=target.public_name, wants_usage=wants_usage, finish_fix=facts.finish_fix))
+        if stream
+        else None,
+    )
+
+
+def apply_rules(body: Fields, facts: ModelFacts) -> tuple[Fields, tuple[str, ...]]:
+    """Return the fields as the model takes them, and the names of those that were dropped.
+
+    Raises BadRequest for a field that the model cannot honour and that must not be dropped.
+    """
+    rules = facts.fields
+    out: Fields = {}
+    dropped: list[str] = []
+    for name, value in body.items():
+        rule = rules.get(name)
+        if rule is None:
+            out[name] = value
+        elif not f.is_null(value):
+            _apply(rule, name, value, body, out, dropped)
+    return out, tuple(dropped)
+
+
+def _apply(rule: FieldRule, name: str, value: msgspec.Raw, body: Fields, out: Fields, dropped: list[str]) -> None:
+    if rule.rename_to is not None:
+        if rule.rename_to in body:
+            dropped.append(name)
+        else:
+            out[rule.rename_to] = value
+    elif rule.refuse:
+        if msgspec.json.decode(value) not in rule.allowed:
+            raise BadRequest(f"'{name}' cannot be honoured: {rule.why}", param=name, code="unsupported_parameter")
+    elif rule.kept_at_effort and f.read(body, "reasoning_effort", str) == rule.kept_at_effort:
+        out[name] = value
+    else:
+        dropped.append(name)
+
+
+def _check_mode(target: Target) -> None:
+    if CHAT not in target.facts.modes:
+        offers = ", ".join(target.facts.modes)
+        raise BadRequest(
+            f"the model '{target.public_name}' does not take chat completions; it is for: {offers}", param="model"
+        )
+
+
+def _check_messages(body: Fields) -> None:
+    messages = body.get("messages")
+    if messages is None or f.is_null(messages):
+        raise BadRequest("'messages' is required", param="messages")
+    if f.first_byte(messages) != b"[":
+        raise BadRequest("'messages' must be an array", param="messages")
+
+
+def _ask_for_usage(out: Fields) -> bool:
+    """Always ask the upstream for usage; return whether the caller asked too (trap 8)."""
+    options = f.read(out, "stream_options", Fields) or {}
+    wanted = bytes(options.get("include_usage", b"")) == b"true"
+    out["stream"] = _TRUE
+    out["stream_options"] = f.raw(options | {"include_usage": _TRUE})
+    return wanted
+
+
+def _path(path: str, facts: ModelFacts, api_version: str) -> str:
+    return path if facts.model_in_body else f"{path}?api-version={api_version}"
+
+
+# --- whole answer ----------------------------------------------------------------------------------
+
+
+def read_answer(body: bytes, *, model: str, finish_fix: bool = False) -> Answer:
+    """Return the caller's answer. Raises UpstreamBroken for a body that is none, UpstreamError for an error in it."""
+    try:
+        members = msgspec.json.decode(body, type=Fields)
+        seen = _chunk.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as exc:
+        raise UpstreamBroken(f"the upstream's answer cannot be read: {exc}") from exc
+    if f.present(seen.error):
+        raise error_inside(body)
+    if not seen.choices:
+        raise UpstreamBroken("the upstream's answer has no choices")
+    members["model"] = f.raw(model)
+    if finish_fix and any(_mislabelled(choice, choice.message) for choice in seen.choices):
+        members["choices"] = _relabelled(members["choices"])
+    reasons = (choice.finish_reason for choice in seen.choices)
+    return Answer(body=_encode(members), usage=seen.usage, finish_reason=next(filter(None, reasons), ""))
+
+
+def _mislabelled(choice: _Choice, part: _Delta | None) -> bool:
+    """Whether tool calls are there although the finish reason says `stop` (wire §4.6)."""
+    return choice.finish_reason == "stop" and part is not None and bool(part.tool_calls)
+
+
+def _relabelled(choices: msgspec.Raw) -> msgspec.Raw:
+    out = []
+    for choice in msgspec.json.decode(choices, type=list[dict[str, Any]]):
+        called = (choice.get("message") or {}).get("tool_calls")
+        stopped = choice.get("finish_reason") == "stop"
+        out.append({**choice, "finish_reason": "tool_calls"} if called and stopped else choice)
+    return f.raw(out)
+
+
+# --- stream ----------------------------------------------------------------------------------------
+
+
+class ChatRelay:
+    """One stream of chat chunks, passed on frame by frame.
+
+    Frames keep their bytes but for the model's name; the metadata frame that opens an Azure stream is merged
+    into the first real one, because its empty id must not become the answer's (trap 6); the usage frame goes
+    to callers that asked for it (trap 8). There is one `[DONE]`, at the end and only if the end was seen.
+    """
+
+    def __init__(self, *, model: str, wants_usage: bool, finish_fix: bool = False) -> None:
+        self.usage: Usage | None = None
+        self.finish_reason = ""
+        self.done = False
+        self._model = model
+        self._wants_usage = wants_usage
+        self._usage_sent = False
+        self._finish_fix = finish_fix
+        self._parser = SSEParser()
+        self._upstream_model: bytes | None = None
+        self._public_model = b""
+        self._last: bytes = b""
+        self._filter_results = f.ABSENT
+        self._unfinished: set[int] = set()
+        self._finished: set[int] = set()
+        self._with_tools: set[int] = set()
+
+    def feed(self, chunk: bytes) -> bytes:
+        """Return the caller's bytes. Raises UpstreamBroken for a frame that is no JSON, UpstreamError for an error."""
+        return b"".join([self._frame(data) for data in self._parser.feed(chunk)])
+
+    def close(self) -> bytes:
+        """Return the stream's end. Raises UpstreamBroken when no finish reason was seen."""
+        rest = b"".join([self._frame(data) for data in self._parser.close()])
+        if self._unfinished or not self._finished:
+            raise UpstreamBroken("the upstream's stream ended before its finish reason")
+        if self._wants_usage and not self._usage_sent and self.usage is not None:
+            rest += self._usage_frame()  # older snapshots put it on the finish frame (wire §4.1)
+        return rest + event(DONE)
+
+    def _frame(self, data: bytes) -> bytes:
+        if self.done:
+            return b""
+        if data == DONE:
+            self.done = True
+            return b""
+        try:
+            chunk = _chunk.decode(data)
+        except (msgspec.MsgspecError, UnicodeDecodeError) as exc:
+            raise UpstreamBroken(f"a frame of the upstream's stream cannot be read: {exc}") from exc
+        if f.present(chunk.error):
+            raise error_inside(data)
+        if chunk.usage is not None:
+            self.usage = chunk.usage
+        if not chunk.choices:
+            return self._without_choices(data, chunk)
+        for choice in chunk.choices:
+            data = self._track(choice, data)
+        if self._filter_results is not f.ABSENT:
+            data = self._merge_filter_results(data)
+        self._last = data = self._renamed(data, chunk)
+        return event(data)
+
+    def _without_choices(self, data: bytes, chunk: _Chunk) -> bytes:
+        if chunk.usage is not None:
+            if not self._wants_usage:
+                return b""
+            self._usage_sent = True
+            return event(self._renamed(data, chunk))
+        if f.present(chunk.prompt_filter_results):
+            self._filter_results = msgspec.Raw(bytes(chunk.prompt_filter_results))
+            return b""
+        return event(self._renamed(data, chunk)) if chunk.model else b""
+
+    def _track(self, choice: _Choice, data: bytes) -> bytes:
+        """Follow the choice to its end; return the frame, with a wrong finish reason put right."""
+        index = choice.index
+        if self._finish_fix and choice.delta is not None and choice.delta.tool_calls:
+            self._with_tools.add(index)
+        if choice.finish_reason is None:
+            if index not in self._finished:
+                self._unfinished.add(index)
+            return data
+        self._unfinished.discard(index)
+        self._finished.add(index)
+        self.finish_reason = choice.finish_reason
+        if choice.finish_reason == "stop" and index in self._with_tools:
+            self.finish_reason = "tool_calls"
+            return _rebuilt(data, finish_of=index)
+        return data
+
+    def _renamed(self, data: bytes, chunk: _Chunk) -> bytes:
+        """Put the public name in place of the upstream's, without decoding the frame where that is possible."""
+        if not self._wants_usage:
+            data = data.replace(b',"usage":null', b"", 1)  # there only because we asked (trap 8)
+        if not chunk.model or chunk.model == self._model:
+            return data
+        if self._upstream_model is None:
+            self._upstream_model = b'"model":' + _encode(chunk.model)
+            self._public_model = b'"model":' + _encode(self._model)
+        if self._upstream_model in data:  # unescaped quotes: cannot be inside a JSON string
+            return data.replace(self._upstream_model, self._public_model, 1)
+        members = msgspec.json.decode(data, type=Fields)
+        members["model"] = f.raw(self._model)
+        return _encode(members)
+
+    def _merge_filter_results(self, data: bytes) -> bytes:
+        members = msgspec.json.decode(data, type=Fields)
+        members.setdefault("prompt_filter_results", self._filter_results)
+        self._filter_results = f.ABSENT
+        return _encode(members)
+
+    def _usage_frame(self) -> bytes:
+        members = msgspec.json.decode(self._last, type=Fields)
+        members["choices"] = msgspec.Raw(b"[]")
+        members["usage"] = f.raw(self.usage)
+        return event(_encode(members))
+
+
+def _rebuilt(data: bytes, *, finish_of: int) -> bytes:
+    members = msgspec.json.decode(data, type=dict[str, Any])
+    for choice in members["choices"]:
+        if choice.get("index", 0) == finish_of:
+            choice["finish_reason"] = "tool_calls"
+    return _encode(members)
+
+
+def error_frame(envelope: bytes) -> bytes:
+    """Return the frame that ends a stream which cannot be completed. No `[DONE]` follows it."""
+    return event(envelope)

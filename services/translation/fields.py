@@ -1,0 +1,84 @@
+"""A JSON object as its top-level members, each still the bytes that the caller sent.
+
+What is not looked at is not parsed: a large conversation costs one scan, and members that nobody here
+knows go on unchanged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+import msgspec
+
+from services.errors import BadRequest
+
+T = TypeVar("T")
+Fields = dict[str, msgspec.Raw]
+
+ABSENT = msgspec.Raw(b"")
+"""Default of a member that is looked at but not decoded."""
+
+_decoder = msgspec.json.Decoder(Fields)
+_encode = msgspec.json.encode
+_NULL = b"null"
+_WORDS: dict[Any, str] = {str: "a string", int: "an integer", bool: "true or false", float: "a number"}
+
+
+def parse(body: bytes) -> Fields:
+    """Return the members of a request body. Raises BadRequest for anything but a JSON object."""
+    try:
+        return _decoder.decode(body)
+    except msgspec.DecodeError as exc:
+        raise BadRequest(_fault(body, exc)) from exc
+    except UnicodeDecodeError as exc:
+        raise BadRequest("the request body is not UTF-8") from exc
+
+
+def read(fields: Mapping[str, msgspec.Raw], name: str, kind: type[T]) -> T | None:
+    """Return one member, None where it is missing or null. Raises BadRequest that names it."""
+    raw = fields.get(name)
+    if raw is None or is_null(raw):
+        return None
+    try:
+        return msgspec.json.decode(raw, type=kind)
+    except msgspec.MsgspecError as exc:
+        raise BadRequest(f"'{name}' must be {_WORDS.get(kind, 'an object')}", param=name) from exc
+    except UnicodeDecodeError as exc:
+        raise BadRequest(f"'{name}' is not UTF-8", param=name) from exc
+
+
+def required(fields: Mapping[str, msgspec.Raw], name: str, kind: type[T]) -> T:
+    """Return one member that must be there. Raises BadRequest that names it."""
+    value = read(fields, name, kind)
+    if value is None or value == "":
+        raise BadRequest(f"'{name}' is required", param=name)
+    return value
+
+
+def is_null(raw: msgspec.Raw) -> bool:
+    """Whether the member was sent as null."""
+    return len(raw) == len(_NULL) and bytes(raw) == _NULL
+
+
+def present(raw: msgspec.Raw) -> bool:
+    """Whether the member was sent, and not as null."""
+    return len(raw) > 0 and not is_null(raw)
+
+
+def first_byte(raw: msgspec.Raw) -> bytes:
+    """Return the byte that tells the member's kind: `"`, `[`, `{`, a digit, … Nothing is copied."""
+    return bytes(memoryview(raw)[:1])
+
+
+def raw(value: object) -> msgspec.Raw:
+    """Return the value as encoded JSON."""
+    return msgspec.Raw(_encode(value))
+
+
+def _fault(body: bytes, exc: msgspec.DecodeError) -> str:
+    if not body.strip():
+        return "the request body is empty; a JSON object is needed"
+    if isinstance(exc, msgspec.ValidationError):
+        return "the request body must be a JSON object"
+    return f"the request body is not JSON: {exc}"

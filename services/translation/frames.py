@@ -1,0 +1,100 @@
+"""Server-sent events from bytes. The one place that cuts a stream into frames.
+
+Lines end with LF, CRLF or CR and nothing else: `str.splitlines` would also cut at U+2028 and friends,
+which are legal inside JSON strings (trap 10). Nothing is decoded before a frame is whole (trap 11).
+"""
+
+from __future__ import annotations
+
+from services.errors import UpstreamBroken
+
+MAX_FRAME_BYTES = 32 * 1024 * 1024
+DONE = b"[DONE]"
+_BOM = b"\xef\xbb\xbf"
+
+
+class SSEParser:
+    """Feed bytes as they arrive; get the data of each whole event.
+
+    Only the data is kept: SAP AI Core sends no `event:` lines that matter, the type is in the JSON
+    (wire §4.2, §4.3). Comments, ids and retry hints are skipped; several data lines are joined by LF.
+    """
+
+    def __init__(self, *, max_frame_bytes: int = MAX_FRAME_BYTES) -> None:
+        self._limit = max_frame_bytes
+        self._tail = bytearray()
+        self._searched = 0
+        self._held_cr = False
+        self._started = False
+
+    def feed(self, chunk: bytes) -> list[bytes]:
+        """Return the data of the events that this chunk completes.
+
+        Raises UpstreamBroken when a single event exceeds the limit.
+        """
+        if self._held_cr or b"\r" in chunk:
+            chunk = self._only_lf(chunk)
+        if not self._started:
+            chunk = self._without_bom(chunk)
+        if not self._tail and chunk.endswith(b"\n\n"):  # the usual case: whole events, nothing left over
+            return [data for block in chunk.split(b"\n\n") if (data := _data(block)) is not None]
+        return self._feed_slowly(chunk)
+
+    def close(self) -> list[bytes]:
+        """Return what the last blank line was missing for: an end of stream ends an event too."""
+        block = bytes(self._tail)
+        self._tail.clear()
+        data = _data(block)
+        return [] if data is None else [data]
+
+    def _feed_slowly(self, chunk: bytes) -> list[bytes]:
+        tail = self._tail
+        tail += chunk
+        frames: list[bytes] = []
+        start = 0
+        at = tail.find(b"\n\n", self._searched)
+        while at >= 0:
+            data = _data(bytes(tail[start:at]))
+            if data is not None:
+                frames.append(data)
+            start = at + 2
+            at = tail.find(b"\n\n", start)
+        del tail[:start]
+        self._searched = max(0, len(tail) - 1)
+        if len(tail) > self._limit:
+            raise UpstreamBroken(f"a single event of the upstream's stream exceeds {self._limit} bytes")
+        return frames
+
+    def _only_lf(self, chunk: bytes) -> bytes:
+        if self._held_cr:
+            chunk = b"\r" + chunk
+        self._held_cr = chunk.endswith(b"\r")  # it may be half of a CRLF
+        if self._held_cr:
+            chunk = chunk[:-1]
+        return chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+
+    def _without_bom(self, chunk: bytes) -> bytes:
+        self._tail += chunk
+        if len(self._tail) < len(_BOM) and _BOM.startswith(self._tail):
+            return b""
+        self._started = True
+        whole = bytes(self._tail).removeprefix(_BOM)
+        self._tail.clear()
+        return whole
+
+
+def event(data: bytes) -> bytes:
+    """Return one event with this data; the data holds no line break, as JSON never does."""
+    return b"data: " + data + b"\n\n"
+
+
+def _data(block: bytes) -> bytes | None:
+    if block.startswith(b"data: ") and b"\n" not in block:
+        return block[6:]
+    lines = [_value(line) for line in block.split(b"\n") if line == b"data" or line.startswith(b"data:")]
+    return b"\n".join(lines) if lines else None
+
+
+def _value(line: bytes) -> bytes:
+    value = line[5:]
+    return value[1:] if value.startswith(b" ") else value

@@ -1,0 +1,267 @@
+"""Keep the list of deployments up to date, sub-account by sub-account.
+
+A failure never takes down what is known or configured: the last good list stays. What discovery says about
+a configured deployment (its executable, its model) is remembered even when the deployment stops.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Protocol
+
+import msgspec
+import structlog
+
+from services.control_plane import Sleep
+from services.deployments import AccountDeployments, Deployment, Found, static_deployments
+from services.errors import GatewayError
+from services.options import SubAccountOptions
+from services.tasks import spawn
+
+log = structlog.get_logger()
+
+FIRST_DISCOVERY_SECONDS = 10.0
+REFRESH_SECONDS = 300.0
+FIRST_BACKOFF_SECONDS = 5.0
+LEAST_INTERVAL_SECONDS = 5.0
+
+
+class Reader(Protocol):
+    """The part of `Discovery` that is needed here."""
+
+    async def read(self) -> Found: ...  # noqa: D102 - see Discovery
+
+
+@dataclass(frozen=True, slots=True)
+class AccountState:
+    """How discovery fares in one sub-account: for readiness, the doctor and metrics."""
+
+    name: str
+    discover: bool
+    ok: bool
+    """The latest discovery worked, or none is wanted."""
+    since_success_seconds: float | None
+    error: str | None
+    """Why the latest discovery failed; for the operator, not for callers."""
+    failures: int
+    """In a row."""
+    configured: int
+    discovered: int
+    notes: tuple[str, ...]
+
+
+OnChange = Callable[[Mapping[str, AccountDeployments]], None]
+
+
+class DeploymentWatch:
+    """Discovery of every sub-account, in the background. One per worker.
+
+    `accounts` gives each sub-account's options, its AI API URL (ending in /v2) and its reader; the reader is
+    None where discovery is off. `on_change` is called with everything that is known, at the start and
+    whenever something changed. `clock` is monotonic, in seconds.
+    """
+
+    def __init__(
+        self,
+        accounts: Sequence[tuple[SubAccountOptions, str, Reader | None]],
+        *,
+        on_change: OnChange,
+        refresh_seconds: float = REFRESH_SECONDS,
+        first_seconds: float = FIRST_DISCOVERY_SECONDS,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Sleep = asyncio.sleep,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self._accounts = {
+            options.name: _Account(options, api_url, reader if options.discover else None, clock=clock)
+            for options, api_url, reader in accounts
+        }
+        self._on_change = on_change
+        self._refresh_seconds = refresh_seconds
+        self._first_seconds = first_seconds
+        self._clock = clock
+        self._sleep = sleep
+        self._jitter = jitter
+        self._loops: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        """Publish what is configured, discover for a bounded time, then go on in the background."""
+        self._publish()
+        watched = [account for account in self._accounts.values() if account.reader is not None]
+        if watched:
+            await asyncio.wait([self._flight(account) for account in watched], timeout=self._first_seconds)
+        self._loops = [
+            spawn(self._watch(account), name=f"discovery {account.options.name}") for account in watched
+        ]
+
+    def refresh_soon(self, sub_account: str) -> None:
+        """Begin what `refresh_now` does, and wait for nothing."""
+        spawn(self.refresh_now(sub_account), name=f"rediscover {sub_account}")
+
+    async def refresh_now(self, sub_account: str) -> bool:
+        """Discover once more, since an upstream said 404; callers share one discovery.
+
+        Returns False without asking when the latest one ended moments ago, or none is wanted.
+        """
+        account = self._accounts[sub_account]
+        if account.reader is None:
+            return False
+        if account.flight is None and self._clock() - account.ended_at < LEAST_INTERVAL_SECONDS:
+            return False
+        await asyncio.wait([self._flight(account)])
+        return True
+
+    def snapshot(self) -> dict[str, AccountDeployments]:
+        """Return everything that is known now, in the order of the configuration."""
+        return {name: account.deployments() for name, account in self._accounts.items()}
+
+    def state(self) -> tuple[AccountState, ...]:
+        """Return how each sub-account fares, in the order of the configuration."""
+        return tuple(account.state(self._clock()) for account in self._accounts.values())
+
+    async def close(self) -> None:
+        """Stop everything that runs in the background."""
+        flights = [account.flight for account in self._accounts.values() if account.flight is not None]
+        tasks = [*self._loops, *flights]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _watch(self, account: _Account) -> None:
+        while True:
+            await self._sleep(self._pause(account))
+            await asyncio.wait([self._flight(account)])
+
+    def _pause(self, account: _Account) -> float:
+        """Return the seconds until the next discovery: sooner after a failure, never all at once."""
+        backoff = FIRST_BACKOFF_SECONDS * 2.0 ** min(account.failures - 1, 10)
+        pause = min(self._refresh_seconds, backoff) if account.failures else self._refresh_seconds
+        return float(pause * (0.9 + 0.2 * self._jitter()))
+
+    def _flight(self, account: _Account) -> asyncio.Task[None]:
+        """Join the sub-account's running discovery or start one. It belongs to no caller."""
+        if account.flight is None:
+            account.flight = spawn(self._discover(account), name=f"discover {account.options.name}")
+        return account.flight
+
+    async def _discover(self, account: _Account) -> None:
+        try:
+            changed = await account.discover()
+        finally:
+            account.flight = None
+            account.ended_at = self._clock()
+        if changed:
+            self._publish()
+
+    def _publish(self) -> None:
+        self._on_change(self.snapshot())
+
+
+class _Account:
+    """One sub-account's state. Decides nothing about time."""
+
+    def __init__(
+        self, options: SubAccountOptions, api_url: str, reader: Reader | None, *, clock: Callable[[], float]
+    ) -> None:
+        self.options = options
+        self.reader = reader
+        self.flight: asyncio.Task[None] | None = None
+        self.ended_at = float("-inf")
+        self.failures = 0
+        self._clock = clock
+        self._wanted = NameFilter(options)
+        configured = static_deployments(options, api_url)
+        self._configured = {
+            name: found for name, found in configured.items() if self._wanted.configured(name)
+        }
+        self._discovered: tuple[Deployment, ...] = ()
+        self._notes: tuple[str, ...] = ()
+        self._error: str | None = None
+        self._succeeded_at: float | None = None
+
+    async def discover(self) -> bool:
+        """Read once and take over what was found. Returns whether anything changed."""
+        assert self.reader is not None
+        try:
+            found = await self.reader.read()
+        except Exception as exc:  # whatever it is, the other sub-accounts and the next round must not suffer
+            self.failures += 1
+            self._error = str(exc) if isinstance(exc, GatewayError) else f"{type(exc).__name__}: {exc}"
+            log.warning(
+                "discovery_failed", sub_account=self.options.name, error=self._error, failures=self.failures
+            )
+            return False
+        self.failures, self._error, self._notes = 0, None, found.notes
+        self._succeeded_at = self._clock()
+        return self._take(found)
+
+    def _take(self, found: Found) -> bool:
+        by_id = {deployment.id: deployment for deployment in found.deployments}
+        configured = {
+            name: tuple(_enriched(one, by_id.get(one.id)) for one in known)
+            for name, known in self._configured.items()
+        }
+        discovered = tuple(
+            one for one in found.deployments if not one.model or self._wanted.discovered(one.model)
+        )
+        changed = (configured, discovered) != (self._configured, self._discovered)
+        self._configured, self._discovered = configured, discovered
+        if changed:
+            log.info("deployments_changed", sub_account=self.options.name, running=len(discovered))
+        return changed
+
+    def deployments(self) -> AccountDeployments:
+        return AccountDeployments(self.options, self._configured, self._discovered)
+
+    def state(self, now: float) -> AccountState:
+        return AccountState(
+            name=self.options.name,
+            discover=self.reader is not None,
+            ok=self.reader is None or (self._error is None and self._succeeded_at is not None),
+            since_success_seconds=None if self._succeeded_at is None else now - self._succeeded_at,
+            error=self._error,
+            failures=self.failures,
+            configured=sum(len(deployments) for deployments in self._configured.values()),
+            discovered=len(self._discovered),
+            notes=self._notes,
+        )
+
+
+class NameFilter:
+    """Which names of a sub-account are wanted. Raises `re.error` for a broken expression."""
+
+    def __init__(self, options: SubAccountOptions) -> None:
+        self._globs = (options.include, options.exclude)
+        self._include = [re.compile(pattern) for pattern in options.include_filters]
+        self._exclude = [re.compile(pattern) for pattern in options.exclude_filters]
+
+    def configured(self, name: str) -> bool:
+        """Whether the regular expressions let the name pass: include first, then exclude."""
+        if self._include and not any(pattern.search(name) for pattern in self._include):
+            return False
+        return not any(pattern.search(name) for pattern in self._exclude)
+
+    def discovered(self, name: str) -> bool:
+        """Whether the globs and the regular expressions let the name pass."""
+        include, exclude = self._globs
+        if include and not any(fnmatchcase(name, glob) for glob in include):
+            return False
+        return not any(fnmatchcase(name, glob) for glob in exclude) and self.configured(name)
+
+
+def _enriched(known: Deployment, found: Deployment | None) -> Deployment:
+    """Return a configured deployment with what discovery says runs there."""
+    if found is None:
+        return known
+    return msgspec.structs.replace(
+        known,
+        executable=found.executable or known.executable,
+        model=found.model or known.model,
+        version=found.version or known.version,
+    )

@@ -1,0 +1,1 @@
+"""make compose-test: run.sh, not collected by pytest."""

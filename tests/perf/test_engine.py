@@ -1,0 +1,125 @@
+"""The measuring client against a stub on loopback."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+
+from perf.engine import Engine, Exchange, count_in
+from perf.options import Ask
+from perf.workload import Target
+from tests.perf.stub import StubServer, stub_server
+
+
+async def exchanged(stub: StubServer, ask: Ask, *, timeout: float = 1.0, number: int = 1) -> list[Exchange]:
+    done: list[Exchange] = []
+    finished = asyncio.Event()
+
+    def on_finish(exchange: Exchange) -> None:
+        done.append(exchange)
+        if len(done) == number:
+            finished.set()
+
+    work = ask.workload(Target(stub.url), "secret-key")
+    async with Engine(Target(stub.url), connections=4, timeout=timeout, on_finish=on_finish) as engine:
+        for _ in range(number):
+            engine.submit(Exchange(work, time.perf_counter()))
+        async with asyncio.timeout(2):
+            await finished.wait()
+    return done
+
+
+@pytest.mark.e2e
+async def test_a_unary_answer_is_measured() -> None:
+    """Status, usage and times in order."""
+    async with stub_server() as stub:
+        (done,) = await exchanged(stub, Ask())
+
+    assert (done.failure, done.status, done.prompt_tokens, done.completion_tokens) == (None, 200, 9, 2)
+
+
+@pytest.mark.e2e
+async def test_a_stream_is_measured() -> None:
+    """First token, gaps between the rest, and completeness."""
+    async with stub_server() as stub:
+        (done,) = await exchanged(stub, Ask(stream=True))
+
+    assert (
+        done.failure, done.chunks, len(done.gaps), done.intended < done.sent <= done.first_token <= done.ended,
+    ) == (None, 3, 2, True)  # fmt: skip
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize(
+    ("model", "stream", "failure"),
+    [
+        ("busy", False, "status"),
+        ("busy", True, "status"),
+        ("reset", False, "reset"),
+        ("silent", False, "timeout"),
+        ("no-done", True, "truncated"),
+        ("no-finish", True, "truncated"),
+        ("cut", True, "truncated"),
+        ("error-event", True, "error_event"),
+    ],
+)
+async def test_every_fault_has_its_kind(model: str, stream: bool, failure: str) -> None:
+    """What a caller would have to tell apart."""
+    async with stub_server() as stub:
+        (done,) = await exchanged(stub, Ask(model=model, stream=stream), timeout=0.1)
+
+    assert failure == done.failure
+
+
+@pytest.mark.e2e
+async def test_nobody_listening_is_a_connect_error() -> None:
+    """Named as such, and not endlessly repeated."""
+    (done,) = await exchanged(StubServer_nowhere(), Ask())
+
+    assert done.failure == "connect"
+
+
+class StubServer_nowhere(StubServer):
+    """A port on which nothing listens: 1 is reserved."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.port = 1
+
+
+@pytest.mark.e2e
+async def test_connections_are_kept_and_bounded() -> None:
+    """Twenty requests over at most four connections, none lost."""
+    async with stub_server() as stub:
+        done = await exchanged(stub, Ask(), number=20)
+
+    assert (20, {None}) == (len(done), {exchange.failure for exchange in done})
+
+
+async def test_a_full_backlog_is_an_overload() -> None:
+    """Never an unbounded queue, never a silent drop."""
+    done: list[Exchange] = []
+    work = Ask().workload(Target("http://127.0.0.1:1"), None)
+    engine = Engine(
+        work_target := Target("http://127.0.0.1:1"),
+        connections=0,
+        timeout=1,
+        on_finish=done.append,
+        backlog=1,
+    )
+    assert work_target.port == 1
+    engine.submit(Exchange(work, 0.0))
+    engine.submit(Exchange(work, 0.0))
+
+    assert [exchange.failure for exchange in done] == ["overload"]
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [(b'{"n": 12}', 12), (b'{"n":7,"x":1}', 7), (b'{"x":1}', 0), (b'{"n":null}', 0), (b'"n":1,"n": 23', 23)],
+)
+def test_a_number_is_read_without_parsing(body: bytes, expected: int) -> None:
+    """The last one of that name; 0 without one."""
+    assert expected == count_in(body, b'"n"')
