@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 from typing import Any
 
@@ -72,9 +73,21 @@ def build_app(settings: Settings) -> Sanic[Any, Any]:
         logs.setup(settings.log_level)
         app.ctx.services = build_services(settings)
         await app.ctx.services.open()
+        _quiet_collector()
 
     @app.after_server_stop
     async def close_services(app: Sanic[Any, Any]) -> None:
         await app.ctx.services.close()
 
     return app
+
+
+def _quiet_collector() -> None:
+    """Keep the garbage collector off what lives as long as the worker, and let it run seldom.
+
+    At the default thresholds it takes a fifteenth of the time: every request makes hundreds of short-lived objects, and
+    nearly all of them go by reference counting alone.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)

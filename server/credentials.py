@@ -13,7 +13,7 @@ from pathlib import Path as FilePath
 from typing import Any
 
 from server.faults import Faults
-from server.reading import parse_json, read_text
+from server.reading import UNREADABLE, parse_json, read_text
 from services.credentials import Credential
 
 _HTTP_URL = re.compile(r"https?://[^\s/?#]+[^\s?#]*\Z")
@@ -36,6 +36,8 @@ _VARIABLES: Mapping[str, str] = {
 }
 _IN_SERVICE_KEYS = ("identityzoneid", *(name for name in _VARIABLES if not name.endswith("_file")))
 _RESOURCE_GROUP = "AICORE_RESOURCE_GROUP"
+_SINGLE = "AICORE_* variables"
+_PROFILE = "profile "
 
 # Authentication method → the members that make it up.
 _METHODS: Mapping[str, tuple[str, ...]] = {
@@ -88,7 +90,7 @@ def read_service_key(
     if text is None:
         return None
     document = parse_json(text, f"{place} ({file})", faults)
-    if document is None:
+    if document is UNREADABLE:
         return None
 
     def report(member: str, problem: str, remedy: str) -> None:
@@ -221,8 +223,8 @@ def from_environment(
     profile, profile_place = _profile(environ, faults)
     sources: tuple[tuple[str, Callable[[], Members]], ...] = (
         ("AICORE_SERVICE_KEY", lambda: _service_key_variable(environ, faults)),
-        ("AICORE_* variables", lambda: _by_variable(environ)),
-        (profile_place, lambda: _by_variable(profile)),
+        (_SINGLE, lambda: _by_variable(environ)),
+        (f"{_PROFILE}{profile_place}", lambda: _by_variable(profile)),
         ("VCAP_SERVICES", lambda: _binding(environ, faults)),
     )
     group = environ.get(_RESOURCE_GROUP) or profile.get(_RESOURCE_GROUP) or "default"
@@ -238,11 +240,14 @@ def from_environment(
 
 def _reporter(source: str, faults: Faults) -> Report:
     """Name the variable where there is one for each member, else the member within the source."""
-    single = source == "AICORE_* variables" or source.endswith(".json")
 
     def report(member: str, problem: str, remedy: str) -> None:
-        spelled = _VARIABLES.get(member, member) if single else member
-        place = spelled if spelled and source == "AICORE_* variables" else f"{source} {spelled}".strip()
+        if source.startswith(_PROFILE):
+            place = f"{source} {_VARIABLES.get(member, '')}".strip()
+        elif source == _SINGLE:
+            place = _VARIABLES.get(member, source)
+        else:
+            place = f"{source} {member}".strip()
         faults.add_outside(place, problem, remedy)
 
     return report
@@ -254,15 +259,15 @@ def _by_variable(values: Mapping[str, str]) -> Members:
 
 def _service_key_variable(environ: Mapping[str, str], faults: Faults) -> Members:
     text = environ.get("AICORE_SERVICE_KEY", "").strip()
-    document = parse_json(text, "AICORE_SERVICE_KEY", faults) if text else None
-    if document is None:
+    document = parse_json(text, "AICORE_SERVICE_KEY", faults) if text else UNREADABLE
+    if document is UNREADABLE:
         return {}
     return _members(document, _reporter("AICORE_SERVICE_KEY", faults)) or {}
 
 
 def _binding(environ: Mapping[str, str], faults: Faults) -> Members:
     text = environ.get("VCAP_SERVICES", "").strip()
-    document = parse_json(text, "VCAP_SERVICES", faults) if text else None
+    document = parse_json(text, "VCAP_SERVICES", faults) if text else UNREADABLE
     if not isinstance(document, dict):
         return {}
     bound = [
@@ -287,8 +292,8 @@ def _profile(environ: Mapping[str, str], faults: Faults) -> tuple[dict[str, str]
             )
         return {}, place
     text = read_text(file, place, faults)
-    document = parse_json(text, place, faults) if text is not None else None
-    if document is None:
+    document = parse_json(text, place, faults) if text is not None else UNREADABLE
+    if document is UNREADABLE:
         return {}, place
     if not isinstance(document, dict):
         faults.add_outside(

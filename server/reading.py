@@ -10,11 +10,14 @@ import json
 import re
 from collections.abc import Hashable, Iterable, Mapping
 from pathlib import Path as FilePath
-from typing import Any
+from typing import Any, Final
 
 from server.faults import Faults, Path
 
 YAML_ENDINGS = (".yaml", ".yml")
+
+UNREADABLE: Final = object()
+"""What the parsers return for a text that leaves a fault; None is a value of both languages."""
 
 _REFERENCE = re.compile(r"\$\$\{|\$\{(?P<name>[A-Za-z_]\w*)(?::-(?P<default>[^}]*))?\}|\$\{")
 
@@ -39,7 +42,7 @@ def read_document(file: FilePath, faults: Faults) -> dict[str, Any]:
         return {}
     parse = parse_yaml if file.suffix.lower() in YAML_ENDINGS else parse_json
     document = parse(text, place, faults)
-    if document is None:
+    if document is UNREADABLE:
         return {}
     if not isinstance(document, dict):
         faults.add_outside(place, "is not an object", "put the keys of the configuration at the top level")
@@ -62,7 +65,7 @@ def read_text(file: FilePath, place: str, faults: Faults) -> str | None:
 
 
 def parse_json(text: str, place: str, faults: Faults) -> Any:
-    """Return what a JSON text says; None, and a fault with line and column, when it is not JSON."""
+    """Return what a JSON text says; UNREADABLE, and a fault with line and column, when it is not JSON."""
     try:
         return json.loads(text, object_pairs_hook=Repeating, parse_constant=_no_constant)
     except json.JSONDecodeError as exc:
@@ -72,7 +75,7 @@ def parse_json(text: str, place: str, faults: Faults) -> Any:
         faults.add_outside(place, f"is not JSON: {exc}", "use an ordinary number")
     except RecursionError:
         faults.add_outside(place, "is nested too deeply", "a configuration needs about five levels")
-    return None
+    return UNREADABLE
 
 
 def _no_constant(name: str) -> Any:
@@ -80,7 +83,7 @@ def _no_constant(name: str) -> Any:
 
 
 def parse_yaml(text: str, place: str, faults: Faults) -> Any:
-    """Return what a YAML text says; None, and a fault with line and column, when it is not YAML."""
+    """Return what a YAML text says; UNREADABLE, and a fault with line and column, when it is not YAML."""
     import yaml  # slow to import, and most configurations are JSON
 
     try:
@@ -95,7 +98,7 @@ def parse_yaml(text: str, place: str, faults: Faults) -> Any:
         faults.add_outside(place, f"is not YAML: {' '.join(str(exc).split())}", "save it as plain UTF-8 text")
     except RecursionError:
         faults.add_outside(place, "is nested too deeply", "a configuration needs about five levels")
-    return None
+    return UNREADABLE
 
 
 def _yaml_loader() -> Any:

@@ -154,9 +154,8 @@ def _count_error(call: Call) -> None:
     error = call.error
     if isinstance(error, CallerLeft):
         _add(LEFT.labels(call.surface), 1)
-    ERRORS.labels(
-        call.surface, _bounded(error.code) if isinstance(error, GatewayError) else "internal_error"
-    ).inc()
+    code = _bounded(error.code) if isinstance(error, GatewayError) else "internal_error"
+    _add(ERRORS.labels(call.surface, code), 1)
 
 
 def _bounded(code: str) -> str:

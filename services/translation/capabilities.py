@@ -155,7 +155,9 @@ def _field_rules(names: Iterable[str], sampling_at_effort: str | None) -> dict[s
     for name in names:
         rules = catalogue().rules[name]
         for field, why in rules.drop.items():
-            fields[field] = FieldRule(why=why, kept_at_effort=sampling_at_effort if name == "reasoning" else None)
+            fields[field] = FieldRule(
+                why=why, kept_at_effort=sampling_at_effort if name == "reasoning" else None
+            )
         for field, refusal in rules.refuse.items():
             fields[field] = FieldRule(why=refusal.why, refuse=True, allowed=refusal.allowed)
         for field, to in rules.rename.items():

@@ -69,7 +69,9 @@ def prepare(body: Fields, target: Target, *, stream: bool) -> Prepared:
         dropped=dropped,
         sent=out,
         answer=lambda answer: read_answer(answer, model=target.public_name, finish_fix=facts.finish_fix),
-        relay=(lambda: ChatRelay(model=target.public_name, wants_usage=wants_usage, finish_fix=facts.finish_fix))
+        relay=(
+            lambda: ChatRelay(model=target.public_name, wants_usage=wants_usage, finish_fix=facts.finish_fix)
+        )
         if stream
         else None,
     )
@@ -92,7 +94,9 @@ def apply_rules(body: Fields, facts: ModelFacts) -> tuple[Fields, tuple[str, ...
     return out, tuple(dropped)
 
 
-def _apply(rule: FieldRule, name: str, value: msgspec.Raw, body: Fields, out: Fields, dropped: list[str]) -> None:
+def _apply(
+    rule: FieldRule, name: str, value: msgspec.Raw, body: Fields, out: Fields, dropped: list[str]
+) -> None:
     if rule.rename_to is not None:
         if rule.rename_to in body:
             dropped.append(name)
@@ -100,7 +104,9 @@ def _apply(rule: FieldRule, name: str, value: msgspec.Raw, body: Fields, out: Fi
             out[rule.rename_to] = value
     elif rule.refuse:
         if msgspec.json.decode(value) not in rule.allowed:
-            raise BadRequest(f"'{name}' cannot be honoured: {rule.why}", param=name, code="unsupported_parameter")
+            raise BadRequest(
+                f"'{name}' cannot be honoured: {rule.why}", param=name, code="unsupported_parameter"
+            )
     elif rule.kept_at_effort and f.read(body, "reasoning_effort", str) == rule.kept_at_effort:
         out[name] = value
     else:
@@ -111,7 +117,8 @@ def _check_mode(target: Target) -> None:
     if CHAT not in target.facts.modes:
         offers = ", ".join(target.facts.modes)
         raise BadRequest(
-            f"the model '{target.public_name}' does not take chat completions; it is for: {offers}", param="model"
+            f"the model '{target.public_name}' does not take chat completions; it is for: {offers}",
+            param="model",
         )
 
 
@@ -142,7 +149,7 @@ def _path(path: str, facts: ModelFacts, api_version: str) -> str:
 def read_answer(body: bytes, *, model: str, finish_fix: bool = False) -> Answer:
     """Return the caller's answer. Raises UpstreamBroken for a body that is none, UpstreamError for an error in it."""
     try:
-        members = msgspec.json.decode(body, type=Fields)
+        members = f.decoder.decode(body)
         seen = _chunk.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError) as exc:
         raise UpstreamBroken(f"the upstream's answer cannot be read: {exc}") from exc
@@ -274,18 +281,18 @@ class ChatRelay:
             self._public_model = b'"model":' + _encode(self._model)
         if self._upstream_model in data:  # unescaped quotes: cannot be inside a JSON string
             return data.replace(self._upstream_model, self._public_model, 1)
-        members = msgspec.json.decode(data, type=Fields)
+        members = f.decoder.decode(data)
         members["model"] = f.raw(self._model)
         return _encode(members)
 
     def _merge_filter_results(self, data: bytes) -> bytes:
-        members = msgspec.json.decode(data, type=Fields)
+        members = f.decoder.decode(data)
         members.setdefault("prompt_filter_results", self._filter_results)
         self._filter_results = f.ABSENT
         return _encode(members)
 
     def _usage_frame(self) -> bytes:
-        members = msgspec.json.decode(self._last, type=Fields)
+        members = f.decoder.decode(self._last)
         members["choices"] = msgspec.Raw(b"[]")
         members["usage"] = f.raw(self.usage)
         return event(_encode(members))

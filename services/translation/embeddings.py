@@ -49,7 +49,7 @@ def prepare(body: Fields, target: Target) -> Prepared:
 def read_answer(body: bytes, *, model: str) -> Answer:
     """Return the caller's answer. Raises UpstreamBroken for a body that is none, UpstreamError for an error in it."""
     try:
-        members = msgspec.json.decode(body, type=Fields)
+        members = f.decoder.decode(body)
         seen = _list.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError) as exc:
         raise UpstreamBroken(f"the upstream's answer cannot be read: {exc}") from exc
@@ -64,7 +64,9 @@ def read_answer(body: bytes, *, model: str) -> Answer:
 def _check(body: Fields, target: Target) -> None:
     if EMBEDDINGS not in target.facts.modes:
         offers = ", ".join(target.facts.modes)
-        raise BadRequest(f"the model '{target.public_name}' makes no embeddings; it is for: {offers}", param="model")
+        raise BadRequest(
+            f"the model '{target.public_name}' makes no embeddings; it is for: {offers}", param="model"
+        )
     given = body.get("input")
     if given is None or f.is_null(given):
         raise BadRequest("'input' is required", param="input")

@@ -20,7 +20,14 @@ from services.errors import (
 _MAX_TEXT = 2_000
 _LIMIT_MARKS = frozenset(
     # wire §6.4, as error codes and types
-    {"429", "too_many_requests", "rate_limit_exceeded", "rate_limit_error", "overloaded_error", "throttling_exception"}
+    {
+        "429",
+        "too_many_requests",
+        "rate_limit_exceeded",
+        "rate_limit_error",
+        "overloaded_error",
+        "throttling_exception",
+    }
 )
 
 
@@ -65,7 +72,9 @@ def error_for(status: int, body: bytes, *, retry_after: float | None = None) -> 
     fault = read_fault(body)
     kind, shown = _BY_STATUS.get(status, _other(status))
     public = _ADVICE.get(status) or fault.message or f"the upstream answered {status} without a reason"
-    error = kind(f"upstream answered {status}: {fault.message}", public=public, status=shown, retry_after=retry_after)
+    error = kind(
+        f"upstream answered {status}: {fault.message}", public=public, status=shown, retry_after=retry_after
+    )
     if status not in _ADVICE:  # there the words are ours
         _take_words(error, fault)
     return error
@@ -96,7 +105,9 @@ def read_fault(body: bytes) -> Fault:
     if isinstance(inner, list) and inner:
         inner = inner[-1]
     if isinstance(inner, str):  # XSUAA's form
-        return Fault(message=str(document.get("error_description") or document.get("message") or inner), code=inner)
+        return Fault(
+            message=str(document.get("error_description") or document.get("message") or inner), code=inner
+        )
     return _fault_of(inner) if isinstance(inner, dict) else Fault(message=_plain(body))
 
 

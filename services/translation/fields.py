@@ -7,6 +7,7 @@ knows go on unchanged.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any, TypeVar
 
 import msgspec
@@ -19,7 +20,7 @@ Fields = dict[str, msgspec.Raw]
 ABSENT = msgspec.Raw(b"")
 """Default of a member that is looked at but not decoded."""
 
-_decoder = msgspec.json.Decoder(Fields)
+decoder = msgspec.json.Decoder(Fields)
 _encode = msgspec.json.encode
 _NULL = b"null"
 _WORDS: dict[Any, str] = {str: "a string", int: "an integer", bool: "true or false", float: "a number"}
@@ -28,7 +29,7 @@ _WORDS: dict[Any, str] = {str: "a string", int: "an integer", bool: "true or fal
 def parse(body: bytes) -> Fields:
     """Return the members of a request body. Raises BadRequest for anything but a JSON object."""
     try:
-        return _decoder.decode(body)
+        return decoder.decode(body)
     except msgspec.DecodeError as exc:
         raise BadRequest(_fault(body, exc)) from exc
     except UnicodeDecodeError as exc:
@@ -41,11 +42,17 @@ def read(fields: Mapping[str, msgspec.Raw], name: str, kind: type[T]) -> T | Non
     if raw is None or is_null(raw):
         return None
     try:
-        return msgspec.json.decode(raw, type=kind)
+        value: T = _reader(kind).decode(raw)
+        return value
     except msgspec.MsgspecError as exc:
         raise BadRequest(f"'{name}' must be {_WORDS.get(kind, 'an object')}", param=name) from exc
     except UnicodeDecodeError as exc:
         raise BadRequest(f"'{name}' is not UTF-8", param=name) from exc
+
+
+@cache
+def _reader(kind: Any) -> msgspec.json.Decoder[Any]:
+    return msgspec.json.Decoder(kind)
 
 
 def required(fields: Mapping[str, msgspec.Raw], name: str, kind: type[T]) -> T:

@@ -14,6 +14,7 @@ from tests.perf.stub import StubServer, stub_server
 
 
 async def exchanged(stub: StubServer, ask: Ask, *, timeout: float = 1.0, number: int = 1) -> list[Exchange]:
+    """So many exchanges with the stub, finished."""
     done: list[Exchange] = []
     finished = asyncio.Event()
 
@@ -45,9 +46,10 @@ async def test_a_stream_is_measured() -> None:
     """First token, gaps between the rest, and completeness."""
     async with stub_server() as stub:
         (done,) = await exchanged(stub, Ask(stream=True))
+    in_order = done.intended < done.sent < done.first_token <= done.ended
 
     assert (
-        done.failure, done.chunks, len(done.gaps), done.intended < done.sent <= done.first_token <= done.ended,
+        done.failure, done.chunks, len(done.gaps), in_order,
     ) == (None, 3, 2, True)  # fmt: skip
 
 
@@ -76,12 +78,12 @@ async def test_every_fault_has_its_kind(model: str, stream: bool, failure: str) 
 @pytest.mark.e2e
 async def test_nobody_listening_is_a_connect_error() -> None:
     """Named as such, and not endlessly repeated."""
-    (done,) = await exchanged(StubServer_nowhere(), Ask())
+    (done,) = await exchanged(Nowhere(), Ask())
 
     assert done.failure == "connect"
 
 
-class StubServer_nowhere(StubServer):
+class Nowhere(StubServer):
     """A port on which nothing listens: 1 is reserved."""
 
     def __init__(self) -> None:

@@ -11,6 +11,7 @@ from perf.stats import Histogram, median, spread
 
 
 def filled(values: list[float]) -> Histogram:
+    """A histogram of these seconds."""
     histogram = Histogram()
     for value in values:
         histogram.record(value)

@@ -10,6 +10,7 @@ from perf.workload import ENDPOINTS, Target, Workload, bearer, chat_body, embedd
 
 
 def sent(work: Workload) -> tuple[bytes, dict[str, object]]:
+    """Head and body of the next request."""
     head, _, body = b"".join(work.parts()).partition(b"\r\n\r\n")
     return head, json.loads(body)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import pickle
 from pathlib import Path
 from typing import Any
@@ -51,8 +52,8 @@ def test_a_small_document_is_enough(read: Loader) -> None:
     """A sub-account and a key; everything else has a default."""
     settings = read(document())
 
-    assert ("127.0.0.1", 3001, "info") == (settings.host, settings.port, settings.log_level)
-    assert ["prod"] == [one.name for one in settings.sub_accounts]
+    assert (settings.host, settings.port, settings.log_level) == ("127.0.0.1", 3001, "info")
+    assert [one.name for one in settings.sub_accounts] == ["prod"]
     assert settings.workers >= 1
 
 
@@ -62,7 +63,7 @@ def test_the_older_flat_format_is_one_sub_account(read: Loader, tmp_path: Path) 
 
     (only,) = read(older()).sub_accounts
 
-    assert "default" == only.name
+    assert only.name == "default"
     assert (Target(url("d1111")), Target(url("d2222"))) == only.options.deployment_models["gpt-4o"]
     assert f"{AUTH}/oauth/token" == only.credential.token_url
 
@@ -82,8 +83,8 @@ def test_the_older_format_with_sub_accounts_is_read(read: Loader, tmp_path: Path
 
     first, second = read({"subAccounts": accounts, "secret_authentication_tokens": [KEY]}).sub_accounts
 
-    assert ("subAccount1", "default") == (first.name, first.options.resource_group)
-    assert ("sb-two", "team-a") == (second.credential.client_id, second.options.resource_group)
+    assert (first.name, first.options.resource_group) == ("subAccount1", "default")
+    assert (second.credential.client_id, second.options.resource_group) == ("sb-two", "team-a")
 
 
 def test_a_key_file_may_lie_in_the_working_directory(read: Loader, tmp_path: Path) -> None:
@@ -113,8 +114,8 @@ def test_deployment_ids_and_filters_of_the_fork_are_read(read: Loader) -> None:
     one, two = read(document(subAccounts=accounts, model_filters={"include_filters": ["^gpt-"]})).sub_accounts
 
     assert (Target("d123456789"), Target("d22222", 3.0)) == one.options.deployment_ids["gpt-4o"]
-    assert (("^gpt-",), ()) == (one.options.include_filters, one.options.exclude_filters)
-    assert ((), ("-test$",)) == (two.options.include_filters, two.options.exclude_filters)
+    assert (one.options.include_filters, one.options.exclude_filters) == (("^gpt-",), ())
+    assert (two.options.include_filters, two.options.exclude_filters) == ((), ("-test$",))
 
 
 def test_discovery_keys_of_the_forks_are_taken_over(read: Loader) -> None:
@@ -124,8 +125,8 @@ def test_discovery_keys_of_the_forks_are_taken_over(read: Loader) -> None:
     settings = read(document(subAccounts={"a": account(**old)}, discovery_refresh_interval_seconds=60))
 
     options = settings.sub_accounts[0].options
-    assert (False, ("gpt-*",), ("*-mini",)) == (options.discover, options.include, options.exclude)
-    assert 60 == settings.discovery.refresh_seconds
+    assert (options.discover, options.include, options.exclude) == (False, ("gpt-*",), ("*-mini",))
+    assert settings.discovery.refresh_seconds == 60
 
 
 @pytest.mark.parametrize("key", ["debug", "log_requests", "refresh_cache", "ca_cert_bundle"])
@@ -164,8 +165,8 @@ api_version: 2024-10-21
 
     settings = read(text, name="config.yaml")
 
-    assert ("off", "2024-10-21") == (settings.dedup.mode, settings.api_version)
-    assert ["4.10"] == [*settings.sub_accounts[0].options.deployment_models]
+    assert (settings.dedup.mode, settings.api_version) == ("off", "2024-10-21")
+    assert [*settings.sub_accounts[0].options.deployment_models] == ["4.10"]
 
 
 def test_model_options_reach_the_services(read: Loader) -> None:
@@ -185,13 +186,13 @@ def test_model_options_reach_the_services(read: Loader) -> None:
 
     found = read(document(models={"gpt-4o": options})).models["gpt-4o"]
 
-    assert (("4o", "gpt-4o-*"), "gpt-4o-2024", "azure-openai") == (found.aliases, found.model, found.family)
-    assert ({"d1111": 10, "d2222": 90}, ("prod",), ("gpt-5",)) == (
+    assert (found.aliases, found.model, found.family) == (("4o", "gpt-4o-*"), "gpt-4o-2024", "azure-openai")
+    assert (
         found.weights,
         found.sub_accounts,
         found.fallbacks,
-    )
-    assert (("user",), 20.0, None) == (found.rules.drop, found.timeouts.stall, found.timeouts.total)
+    ) == ({"d1111": 10, "d2222": 90}, ("prod",), ("gpt-5",))
+    assert (found.rules.drop, found.timeouts.stall, found.timeouts.total) == (("user",), 20.0, None)
 
 
 def test_variables_are_filled_in(read: Loader) -> None:
@@ -201,9 +202,9 @@ def test_variables_are_filled_in(read: Loader) -> None:
 
     settings = read(content, environ={"KEY": KEY, "P": "8080"})
 
-    assert ("127.0.0.2", 8080) == (settings.host, settings.port)
+    assert (settings.host, settings.port) == ("127.0.0.2", 8080)
     assert hashlib.sha256(KEY.encode()).digest() == settings.client_keys[0].digest
-    assert "${literal}" == settings.sub_accounts[0].credential.client_secret
+    assert settings.sub_accounts[0].credential.client_secret == "${literal}"
 
 
 def test_client_keys_in_every_form(read: Loader) -> None:
@@ -222,7 +223,7 @@ def test_client_keys_in_every_form(read: Loader) -> None:
 
     assert ("key-1", hashlib.sha256(KEY.encode()).digest()) == (first.name, first.digest)
     assert ("key-2", digest) == (second.name, second.digest.hex())
-    assert ("ci", ("gpt-*",), 5) == (third.name, third.models, third.requests_per_minute)
+    assert (third.name, third.models, third.requests_per_minute) == ("ci", ("gpt-*",), 5)
 
 
 # --- what wins ------------------------------------------------------------------------------------------
@@ -234,7 +235,7 @@ def test_the_command_line_wins_over_the_environment_and_that_over_the_file(read:
 
     settings = read(content, environ={"HOST": "127.0.0.3", "PORT": "2"}, host="127.0.0.4", port=None)
 
-    assert ("127.0.0.4", 2, "debug") == (settings.host, settings.port, settings.log_level)
+    assert (settings.host, settings.port, settings.log_level) == ("127.0.0.4", 2, "debug")
 
 
 def test_the_ancestors_variables_are_honoured(read: Loader) -> None:
@@ -248,12 +249,12 @@ def test_the_ancestors_variables_are_honoured(read: Loader) -> None:
 
     settings = read(document(), environ=environ)
 
-    assert (15, "redis", 6380) == (
+    assert (
         settings.pool.max_idle_per_upstream,
         settings.redis.host,
         settings.redis.port,
-    )
-    assert "warning" == settings.log_level
+    ) == (15, "redis", 6380)
+    assert settings.log_level == "warning"
 
 
 @pytest.mark.parametrize(
@@ -288,7 +289,7 @@ def test_a_file_in_the_working_directory_is_found(read: Loader, tmp_path: Path, 
     """JSON is YAML as well, so one text serves both."""
     write(tmp_path, document(port=4444), name)
 
-    assert 4444 == read().port
+    assert read().port == 4444
 
 
 def test_config_path_names_the_file(read: Loader, tmp_path: Path) -> None:
@@ -296,12 +297,12 @@ def test_config_path_names_the_file(read: Loader, tmp_path: Path) -> None:
     write(tmp_path, document(port=1))
     named = write(tmp_path, document(port=2), "named.json")
 
-    assert 2 == read(environ={"CONFIG_PATH": str(named)}).port
+    assert read(environ={"CONFIG_PATH": str(named)}).port == 2
 
 
 def test_a_config_path_without_a_file_is_no_fault_beside_variables(read: Loader) -> None:
     """A container image may set it always; the note tells."""
-    environ = {"CONFIG_PATH": "/app/config.json", "AICORE_SERVICE_KEY": __import__("json").dumps(SERVICE_KEY)}
+    environ = {"CONFIG_PATH": "/app/config.json", "AICORE_SERVICE_KEY": json.dumps(SERVICE_KEY)}
 
     assert "CONFIG_PATH names /app/config.json, which does not exist." in read(environ=environ).notes
 
@@ -318,7 +319,7 @@ def test_a_file_may_leave_the_credential_to_the_environment(read: Loader) -> Non
 
     (only,) = read({"secret_authentication_tokens": [KEY]}, environ=environ).sub_accounts
 
-    assert ("default", "c", "team-b") == (only.name, only.credential.client_id, only.options.resource_group)
+    assert (only.name, only.credential.client_id, only.options.resource_group) == ("default", "c", "team-b")
 
 
 # --- what may not happen --------------------------------------------------------------------------------
@@ -335,7 +336,7 @@ def test_no_secret_is_in_the_representation(read: Loader) -> None:
     """Not a client key, its hash, a client secret, a password."""
     text = repr(read(document(redis={"password": "hidden-password"})))
 
-    assert [] == [one for one in (KEY, SECRET, "hidden-password") if one in text]
+    assert [one for one in (KEY, SECRET, "hidden-password") if one in text] == []
     assert "digest" not in text
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from server.config import ConfigError, load
 from tests.server.config_samples import KEY, SECRET, SERVICE_KEY, Loader, account, document, url, write
 
 
@@ -145,7 +146,7 @@ def test_a_key_given_twice_is_a_fault(read: Loader) -> None:
 
 def test_a_key_given_twice_in_yaml_is_a_fault(read: Loader) -> None:
     """YAML forbids it, and its usual reader does not tell."""
-    assert "is given twice; keep one of them" == read.faults("port: 1\nport: 2\n", name="c.yaml")["port"]
+    assert read.faults("port: 1\nport: 2\n", name="c.yaml")["port"] == "is given twice; keep one of them"
 
 
 def test_yaml_may_merge(read: Loader) -> None:
@@ -185,8 +186,6 @@ def test_a_file_that_is_not_text_is_a_fault(read: Loader, tmp_path: Path) -> Non
 
 def test_a_missing_file_is_a_fault(read: Loader, tmp_path: Path) -> None:
     """When it was asked for, the environment is no substitute."""
-    from server.config import ConfigError, load
-
     with pytest.raises(ConfigError, match="there is no file"):
         load(tmp_path / "no.json", environ={}, overrides={})
 
@@ -200,7 +199,7 @@ def test_a_bad_variable_is_named(read: Loader, name: str) -> None:
 
 def test_a_bad_option_is_named(read: Loader) -> None:
     """As it is written on the command line."""
-    assert ["--log-level"] == [*read.faults(document(), log_level="loud")]
+    assert [*read.faults(document(), log_level="loud")] == ["--log-level"]
 
 
 def test_a_fallback_that_cannot_exist_is_a_fault(read: Loader) -> None:
@@ -209,7 +208,7 @@ def test_a_fallback_that_cannot_exist_is_a_fault(read: Loader) -> None:
 
     faults = read.faults(document(subAccounts=accounts, models={"gpt-4o": {"fallbacks": ["gpt-6"]}}))
 
-    assert '"gpt-6" is no configured model; did you mean gpt-5?' == faults["models.gpt-4o.fallbacks[0]"]
+    assert faults["models.gpt-4o.fallbacks[0]"] == '"gpt-6" is no configured model; did you mean gpt-5?'
 
 
 def test_a_fallback_may_be_discovered_later(read: Loader) -> None:

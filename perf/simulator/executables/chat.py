@@ -87,7 +87,7 @@ class Function(msgspec.Struct, gc=False):
 
     name: Annotated[str, msgspec.Meta(pattern="^[a-zA-Z0-9_-]{1,64}$")]
     description: str | None = None
-    parameters: msgspec.Raw | None = None
+    parameters: msgspec.Raw = msgspec.Raw()
     strict: bool | None = None
 
 
@@ -209,16 +209,14 @@ def _named(functions: list[Function], choice: dict[str, Any]) -> Function:
 
 
 def _schema(function: Function) -> dict[str, Any]:
-    if function.parameters is None:
-        return {}
-    schema = msgspec.json.decode(function.parameters)
+    schema = msgspec.json.decode(function.parameters) if bytes(function.parameters) else {}
     return schema if isinstance(schema, dict) else {}
 
 
 def prompt_tokens(messages: list[Any], functions: list[Function]) -> int:
     """Tokens charged for the prompt: about four characters each, and some for every message and tool."""
     size = sum(message.length() for message in messages)
-    tools = sum(len(f.parameters or b"") + len(f.description or "") for f in functions)
+    tools = sum(len(bytes(f.parameters)) + len(f.description or "") for f in functions)
     return 3 + 4 * len(messages) + text.count(size) + text.count(tools)
 
 
