@@ -102,8 +102,8 @@ def _load_row(values: Mapping[str, Any]) -> list[str]:
         number(values["cpu_per_request_us"]),
         number(values["frames_per_second"]) if streams else "–",
         number(values["cpu_per_frame_us"]) if streams else "–",
-        number(values["p50_ms"]),
-        number(values["p99_ms"]),
+        number(values["p50_ms"]) if values["p50_ms"] else "–",  # nothing that began in the window ended
+        number(values["p99_ms"]) if values["p99_ms"] else "–",
         str(values["failed"]),
         f"{values['contender_share']:.0%}",
         f"{values['helpers_share']:.0%}",

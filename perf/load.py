@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
+import signal
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -42,10 +45,16 @@ async def measure(
     *,
     edge: Edge | None = None,
     tick: Callable[[Meter], None] | None = None,
+    interruptible: bool = False,
 ) -> dict[str, Any]:
-    """Run one load and report it, with what the generator itself used of its core."""
+    """Run one load and report it, with what the generator itself used of its core.
+
+    An `interruptible` one is ended early by Ctrl-C, and reports what it has until then.
+    """
     meter = Meter(bucket_seconds=max(0.25, plan.duration / 240))
     run = Run(target, next_work, plan, meter, edge=edge, tick=tick)
+    if interruptible:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGINT, run.interrupt)
     gc.collect()
     gc.freeze()  # what exists already need not be looked at again while measuring
     cpu, began = time.process_time(), time.perf_counter()
@@ -58,6 +67,13 @@ async def measure(
         gc.unfreeze()
     share = (time.process_time() - cpu) / (time.perf_counter() - began)
     return {**meter.report(), "generator_cpu_share": round(share, 3)}
+
+
+async def _interruptible(
+    target: Target, work: Sendable, shape: Shape, plan: Plan, tick: Callable[[Meter], None]
+) -> dict[str, Any]:
+    main = threading.current_thread() is threading.main_thread()  # only there can signals be caught
+    return await measure(target, lambda: work, shape, plan, tick=tick, interruptible=main)
 
 
 def ticker(show: Callable[[float, str], None]) -> Callable[[Meter], None]:
@@ -122,7 +138,8 @@ def main(
       python -m perf.load --key $KEY --endpoint embeddings --model text-embedding-3-small --requests 1000
       python -m perf.report results/stream.json
 
-    A stream is good only if it had a finish reason and [DONE]. Exit status 1 if no request succeeded.
+    A stream is good only if it had a finish reason and [DONE]. Ctrl-C ends a run early and keeps what was
+    measured. Exit status 1 if no request succeeded.
     """
     target = make_target(base_url, ca=ca, insecure=insecure)
     if stream and not ENDPOINTS[endpoint].streams:
@@ -139,7 +156,7 @@ def main(
     }  # fmt: skip
     started = results.started()
     with console.progress(f"{endpoint} on {target.authority}", warmup + duration, quiet=quiet) as show:
-        measured = uvloop.run(measure(target, lambda: work, shape, plan, tick=ticker(show)))
+        measured = uvloop.run(_interruptible(target, work, shape, plan, ticker(show)))
     document = {"started_at": started, "machine": results.machine(), "options": options, "measured": measured}
     console.show_measured(f"{endpoint} on {base_url}", measured)
     if measured["generator_cpu_share"] > 0.9:

@@ -52,6 +52,7 @@ class Run:
         self._tick = tick
         self._submitted = 0
         self._stopping = False
+        self._interrupted = False
         self._over = asyncio.Event()
 
     async def closed(self, concurrency: int) -> None:
@@ -77,6 +78,11 @@ class Run:
                 await self._phases(engine)
             finally:
                 alarm.close()
+
+    def interrupt(self) -> None:
+        """End the run now; what was measured until then is kept."""
+        self._interrupted = self._stopping = True
+        self._over.set()
 
     def _engine(self, connections: int, on_finish: Callable[[Exchange], None]) -> Engine:
         return Engine(self._target, connections=connections, timeout=self._plan.timeout, on_finish=on_finish)
@@ -124,7 +130,7 @@ class Run:
         self._at("end", engine)
         self._meter.close_window(_now())
         self._stopping = True
-        if engine.pending:
+        if engine.pending and not self._interrupted:
             self._over.clear()
             await self._wait(plan.drain)
         engine.give_up()

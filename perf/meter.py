@@ -76,7 +76,8 @@ class Meter:
                 self.gap.record(gap)
 
     def _count_ended(self, exchange: Exchange, good: bool) -> None:
-        bucket = self._buckets.setdefault(self._bucket(exchange.ended), [0, 0, 0, 0.0, 0.0])
+        number = self._bucket(exchange.ended)  # first: it may replace the buckets by wider ones
+        bucket = self._buckets.setdefault(number, [0, 0, 0, 0.0, 0.0])
         bucket[2] += exchange.chunks
         if not good:
             bucket[1] += exchange.failure != "unfinished"

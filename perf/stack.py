@@ -119,6 +119,7 @@ def running(
             stdout=output,
             stderr=subprocess.STDOUT,
             env={**os.environ, **(env or {})},
+            start_new_session=True,  # a server that ends its process group must not end us
         )
     child = Child(name, process, log)
     try:

@@ -69,11 +69,14 @@ def build_app(settings: Settings) -> Sanic[Any, Any]:
 
     @app.before_server_start
     async def open_services(app: Sanic[Any, Any]) -> None:
-        open_documents(app)
         logs.setup(settings.log_level)
         app.ctx.services = build_services(settings)
         await app.ctx.services.open()
         _quiet_collector()
+
+    @app.after_server_start
+    async def open_what_is_public(app: Sanic[Any, Any]) -> None:
+        open_documents(app)  # only now are the routes there that sanic-ext makes
 
     @app.after_server_stop
     async def close_services(app: Sanic[Any, Any]) -> None:

@@ -304,8 +304,8 @@ class ConfigDocument(Account):
         default_factory=Dedup, description="Sharing of identical requests that run together."
     )
     cache: Cache = Field(default_factory=Cache, description="The exact response cache.")
-    pool: Pool = Field(default_factory=Pool, description="Idle connections to SAP AI Core.")
-    limits: Limits = Field(default_factory=Limits, description="What a caller may use.")
+    pool: Pool = Field(default_factory=Pool, description="How many idle connections are kept.")
+    limits: Limits = Field(default_factory=Limits, description="What a caller may use at most.")
     redis: Redis = Field(default_factory=Redis, description="State that several machines share.")
     discovery: Discovery = Field(default_factory=Discovery, description="How deployments are found.")
     recorder: Recorder = Field(default_factory=Recorder, description="The traffic recorder.")

@@ -17,6 +17,8 @@ from services.errors import NoDeployment
 Strategy = Literal["least-in-flight", "round-robin", "ordered"]
 Clock = Callable[[], float]
 
+LONGEST_REST_SECONDS = 600.0
+
 
 class Slot:
     """One deployment as the balancer sees it."""
@@ -83,8 +85,8 @@ class Balancer:
         return slot
 
     def rest(self, slot: Slot, seconds: float) -> None:
-        """Leave a deployment alone for a while."""
-        slot.rest(self._clock() + seconds)
+        """Leave a deployment alone for a while, at most LONGEST_REST_SECONDS whatever the upstream says."""
+        slot.rest(self._clock() + min(seconds, LONGEST_REST_SECONDS))
 
     def resting_seconds(self, candidates: Sequence[Deployment]) -> float:
         """Return how long it is until the first of them wakes; 0 if one is awake or there are none."""

@@ -74,6 +74,7 @@ class Call:
         "status",
         "stream",
         "surface",
+        "upstream_since",
     )
 
     def __init__(self, *, surface: str, caller: Caller, request_id: str, started: float) -> None:
@@ -85,6 +86,8 @@ class Call:
         self.body_bytes = 0
         self.stream = False
         self.attempts = 0
+        self.upstream_since: float | None = None
+        """When the first attempt began."""
         self.reply: Reply | None = None
         self.coalesced = False
         self.first_byte_at: float | None = None

@@ -33,5 +33,6 @@ class Journal:
 
     async def close(self) -> None:
         """Write what is still in memory."""
+        metrics.flush()
         if self._recorder is not None:
             await self._recorder.aclose()

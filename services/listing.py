@@ -28,7 +28,7 @@ class ModelList:
 
     def one(self, name: str, caller: Caller) -> dict[str, Any]:
         """Return one model by any of its names. Raises UnknownModel."""
-        model = self._catalog.resolve(name)
+        model = self._catalog.resolve(name, allowed=caller.may_use)
         if not caller.may_use(model.name):
             raise self._catalog.unknown(name, allowed=caller.may_use)
         return entry(model)

@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from typing import Protocol, TypeVar
 
 import msgspec
@@ -28,6 +29,7 @@ from services.errors import (
     CredentialError,
     GatewayError,
     NoDeployment,
+    UnknownModel,
     UpstreamDenied,
     UpstreamFailed,
     UpstreamLimited,
@@ -160,9 +162,18 @@ class Pipeline:
         if not caller.may_use(model.name):
             raise self._catalog.unknown(ask.model, allowed=caller.may_use)
         ask.call.model = model.name
-        if not model.candidates:
-            raise NoDeployment(f"no running deployment serves '{model.name}' now; try again in a minute")
-        return model, self._prepare(ask, model, model.candidates[0])
+        serving = self._serving(model)
+        return model, self._prepare(ask, serving, serving.candidates[0])
+
+    def _serving(self, model: Model) -> Model:
+        """Return the model, or its first fallback that has a deployment. Raises NoDeployment."""
+        if model.candidates:
+            return model
+        for name in model.options.fallbacks:
+            with suppress(UnknownModel):
+                if (other := self._catalog.resolve(name)).candidates:
+                    return other
+        raise NoDeployment(f"no running deployment serves '{model.name}' now; try again in a minute")
 
     def _prepare(self, ask: Ask, model: Model, deployment: Deployment) -> Prepared:
         """Translate for one deployment's backend model: during a rollout they may differ."""
@@ -232,7 +243,7 @@ class Pipeline:
         self, ask: Ask, model: Model, prepared: Prepared | None, attempt: Callable[[_Trip], Awaitable[T]]
     ) -> T:
         tried: list[Slot] = []
-        made = {model.candidates[0].model: prepared} if prepared is not None else {}
+        made = {model.candidates[0].model: prepared} if prepared is not None and model.candidates else {}
         while True:
             slot = self._pick(model, tried)
             tried.append(slot)
@@ -319,14 +330,17 @@ class Pipeline:
                 raise error_for(stream.status, await stream.read_error(), retry_after=stream.retry_after)
             assert trip.prepared.relay is not None
             relay = trip.prepared.relay()
-            first = await _first_event(stream, relay)
+            first, ended = await _first_event(stream, relay)
         except BaseException:
             await stream.close()
             raise
         trip.waited()
         reply = trip.reply(stream.request_id)
         reply.relay = relay
-        return reply, LiveStream(first, stream, relay, trip)
+        live = LiveStream(first, stream, relay, trip)
+        if ended:
+            await live.aclose()
+        return reply, live
 
     async def _with_token(self, trip: _Trip, send: Callable[..., Awaitable[_Response]]) -> _Response:
         """Send with the account's token, and once more with a new one if it is refused (trap 22)."""
@@ -356,7 +370,6 @@ class _Trip:
         "model",
         "prepared",
         "slot",
-        "started",
     )
 
     prepared: Prepared
@@ -368,7 +381,8 @@ class _Trip:
         self.slot = slot
         self.deployment = slot.deployment  # the slot may serve another public name in the meantime
         self.account = account
-        self.started = time.perf_counter()
+        if call.upstream_since is None:
+            call.upstream_since = time.perf_counter()
         self._waited = 0.0
         self._over = False
 
@@ -384,7 +398,7 @@ class _Trip:
 
     def waited(self) -> None:
         """Note that the upstream's answer is here."""
-        self._waited = time.perf_counter() - self.started
+        self._waited = time.perf_counter() - (self.call.upstream_since or 0.0)
 
     def reply(self, upstream_id: str) -> Reply:
         """Return where the answer came from."""
@@ -451,14 +465,17 @@ class LiveStream:
             await stream.close()
 
 
-async def _first_event(stream: UpstreamStream, relay: Relay) -> bytes:
-    """Read until the caller has something to see. Raises what the upstream reports instead."""
+async def _first_event(stream: UpstreamStream, relay: Relay) -> tuple[bytes, bool]:
+    """Read until the caller has something to see; return it, and whether it is all there is.
+
+    Raises what the upstream reports instead.
+    """
     while piece := await stream.read():
         if out := relay.feed(piece):
-            return out
+            return out, False
         if relay.done:
             break
-    return relay.close()
+    return relay.close(), True
 
 
 class _Replay:

@@ -50,6 +50,8 @@ class Recorder:
         """Write what is waiting."""
         if self._timer is not None:
             self._timer.cancel()
+        if self._writing is not None:
+            await asyncio.wait([self._writing])
         self._flush()
         if self._writing is not None:
             await asyncio.wait([self._writing])

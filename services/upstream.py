@@ -11,6 +11,7 @@ import email.utils
 import math
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import timedelta
 from typing import NoReturn, Self
 
@@ -29,7 +30,7 @@ from pyreqwest.http import HeaderMap, Url
 from pyreqwest.request import RequestBuilder, StreamRequest
 from pyreqwest.response import Response
 
-from services.errors import GatewayError, UpstreamBroken, UpstreamTimeout, UpstreamUnreachable
+from services.errors import GatewayError, UpstreamBroken, UpstreamError, UpstreamTimeout, UpstreamUnreachable
 
 MAX_ERROR_BYTES = 256 * 1024
 _WATCH_SECONDS = 0.25
@@ -244,11 +245,12 @@ class UpstreamStream:
         return b"" if piece is None else piece.to_bytes()
 
     async def read_error(self) -> bytes:
-        """Return the body of an error answer, at most MAX_ERROR_BYTES of it."""
-        body = b""
-        while len(body) < MAX_ERROR_BYTES and (piece := await self.read()):
-            body += piece
-        return body[:MAX_ERROR_BYTES]
+        """Return the body of an error answer, or what there is of it; at most MAX_ERROR_BYTES."""
+        body = bytearray()
+        with suppress(UpstreamError):  # the status has said what matters
+            while len(body) < MAX_ERROR_BYTES and (piece := await self.read()):
+                body += piece
+        return bytes(body[:MAX_ERROR_BYTES])
 
     def expire(self, now: float) -> None:
         """Interrupt a reader that has waited longer than the stall limit."""

@@ -29,6 +29,7 @@ log = structlog.get_logger()
 FIRST_DISCOVERY_SECONDS = 10.0
 REFRESH_SECONDS = 300.0
 FIRST_BACKOFF_SECONDS = 5.0
+LONGEST_BACKOFF_SECONDS = 300.0
 LEAST_INTERVAL_SECONDS = 5.0
 
 
@@ -64,7 +65,8 @@ class DeploymentWatch:
 
     `accounts` gives each sub-account's options, its AI API URL (ending in /v2) and its reader; the reader is
     None where discovery is off. `on_change` is called with everything that is known, at the start and
-    whenever something changed. `clock` is monotonic, in seconds.
+    whenever something changed. `clock` is monotonic, in seconds. With
+    `refresh_seconds` 0 a discovery that worked is not repeated by itself.
     """
 
     def __init__(
@@ -134,14 +136,15 @@ class DeploymentWatch:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _watch(self, account: _Account) -> None:
-        while True:
+        while self._refresh_seconds > 0 or account.failures:
             await self._sleep(self._pause(account))
             await asyncio.wait([self._flight(account)])
 
     def _pause(self, account: _Account) -> float:
         """Return the seconds until the next discovery: sooner after a failure, never all at once."""
         backoff = FIRST_BACKOFF_SECONDS * 2.0 ** min(account.failures - 1, 10)
-        pause = min(self._refresh_seconds, backoff) if account.failures else self._refresh_seconds
+        regular = self._refresh_seconds or LONGEST_BACKOFF_SECONDS
+        pause = min(regular, backoff) if account.failures else regular
         return float(pause * (0.9 + 0.2 * self._jitter()))
 
     def _flight(self, account: _Account) -> asyncio.Task[None]:

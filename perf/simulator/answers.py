@@ -17,7 +17,9 @@ SSE = b"text/event-stream; charset=utf-8"
 
 DONE = b"data: [DONE]\n\n"
 
-_STATUS_LINES = {s.value: b"HTTP/1.1 %d %s\r\n" % (s.value, s.phrase.encode()) for s in HTTPStatus}
+_STATUS_LINES = {s.value: b"HTTP/1.1 %d %s\r\n" % (s.value, s.phrase.encode()) for s in HTTPStatus} | {
+    529: b"HTTP/1.1 529 Overloaded\r\n"
+}
 
 Step = bytes | float
 """A frame to send, or seconds to be silent before the next one."""

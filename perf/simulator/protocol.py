@@ -88,8 +88,11 @@ class Connection(asyncio.Protocol):
             return
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            self._refuse(400, "no upgrade is offered")
+        except httptools.HttpParserUpgrade as upgrade:
+            # The request was answered as usual; a new parser reads on where this one gave up.
+            self._parser = httptools.HttpRequestParser(self)
+            if rest := data[upgrade.args[0] :]:
+                self.data_received(rest)
         except httptools.HttpParserError as error:
             self._refuse(400, f"not HTTP: {error}")
 

@@ -55,7 +55,7 @@ def prepare(body: Fields, target: Target, *, stream: bool) -> Prepared:
     facts = target.facts
     _check_mode(target)
     _check_messages(body)
-    out, dropped = apply_rules(target.defaults | body, facts)
+    out, dropped = apply_rules(with_defaults(body, target), facts)
     if facts.model_in_body:
         out["model"] = f.raw(target.backend_model)
     else:
@@ -77,6 +77,24 @@ def prepare(body: Fields, target: Target, *, stream: bool) -> Prepared:
     )
 
 
+def with_defaults(body: Fields, target: Target) -> Fields:
+    """Return the caller's fields over the model's defaults.
+
+    A default gives way under either of its names: `max_tokens` of the caller beats a default for
+    `max_completion_tokens` where the model takes only the latter.
+    """
+    if not target.defaults:
+        return body
+    given = {_sent_as(name, target.facts) for name in body}
+    defaults = {n: value for n, value in target.defaults.items() if _sent_as(n, target.facts) not in given}
+    return defaults | body
+
+
+def _sent_as(name: str, facts: ModelFacts) -> str:
+    rule = facts.fields.get(name)
+    return name if rule is None or rule.rename_to is None else rule.rename_to
+
+
 def apply_rules(body: Fields, facts: ModelFacts) -> tuple[Fields, tuple[str, ...]]:
     """Return the fields as the model takes them, and the names of those that were dropped.
 
@@ -88,7 +106,7 @@ def apply_rules(body: Fields, facts: ModelFacts) -> tuple[Fields, tuple[str, ...
     for name, value in body.items():
         rule = rules.get(name)
         if rule is None:
-            out[name] = value
+            out.setdefault(name, value)  # it is there only if another was renamed to it, and this one is null
         elif not f.is_null(value):
             _apply(rule, name, value, body, out, dropped)
     return out, tuple(dropped)
@@ -98,12 +116,12 @@ def _apply(
     rule: FieldRule, name: str, value: msgspec.Raw, body: Fields, out: Fields, dropped: list[str]
 ) -> None:
     if rule.rename_to is not None:
-        if rule.rename_to in body:
+        if f.present(body.get(rule.rename_to, f.ABSENT)):
             dropped.append(name)
         else:
             out[rule.rename_to] = value
     elif rule.refuse:
-        if msgspec.json.decode(value) not in rule.allowed:
+        if _decoded(name, value) not in rule.allowed:
             raise BadRequest(
                 f"'{name}' cannot be honoured: {rule.why}", param=name, code="unsupported_parameter"
             )
@@ -111,6 +129,13 @@ def _apply(
         out[name] = value
     else:
         dropped.append(name)
+
+
+def _decoded(name: str, value: msgspec.Raw) -> Any:
+    try:
+        return msgspec.json.decode(value)
+    except f.UNREADABLE as exc:
+        raise BadRequest(f"'{name}' cannot be read", param=name) from exc
 
 
 def _check_mode(target: Target) -> None:
@@ -151,7 +176,7 @@ def read_answer(body: bytes, *, model: str, finish_fix: bool = False) -> Answer:
     try:
         members = f.decoder.decode(body)
         seen = _chunk.decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as exc:
+    except f.UNREADABLE as exc:
         raise UpstreamBroken(f"the upstream's answer cannot be read: {exc}") from exc
     if f.present(seen.error):
         raise error_inside(body)
@@ -196,6 +221,7 @@ class ChatRelay:
         self._model = model
         self._wants_usage = wants_usage
         self._usage_sent = False
+        self._usage_held = f.ABSENT
         self._finish_fix = finish_fix
         self._parser = SSEParser()
         self._upstream_model: bytes | None = None
@@ -215,19 +241,19 @@ class ChatRelay:
         rest = b"".join([self._frame(data) for data in self._parser.close()])
         if self._unfinished or not self._finished:
             raise UpstreamBroken("the upstream's stream ended before its finish reason")
-        if self._wants_usage and not self._usage_sent and self.usage is not None:
+        if self._wants_usage and not self._usage_sent and self._usage_held is not f.ABSENT:
             rest += self._usage_frame()  # older snapshots put it on the finish frame (wire §4.1)
         return rest + event(DONE)
 
     def _frame(self, data: bytes) -> bytes:
-        if self.done:
+        if self.done or not data:
             return b""
-        if data == DONE:
+        if data.startswith(DONE):
             self.done = True
             return b""
         try:
             chunk = _chunk.decode(data)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as exc:
+        except f.UNREADABLE as exc:
             raise UpstreamBroken(f"a frame of the upstream's stream cannot be read: {exc}") from exc
         if f.present(chunk.error):
             raise error_inside(data)
@@ -235,6 +261,8 @@ class ChatRelay:
             self.usage = chunk.usage
         if not chunk.choices:
             return self._without_choices(data, chunk)
+        if chunk.usage is not None:
+            data = self._without_usage(data)
         for choice in chunk.choices:
             data = self._track(choice, data)
         if self._filter_results is not f.ABSENT:
@@ -258,7 +286,7 @@ class ChatRelay:
         index = choice.index
         if self._finish_fix and choice.delta is not None and choice.delta.tool_calls:
             self._with_tools.add(index)
-        if choice.finish_reason is None:
+        if not choice.finish_reason:
             if index not in self._finished:
                 self._unfinished.add(index)
             return data
@@ -279,8 +307,8 @@ class ChatRelay:
         if self._upstream_model is None:
             self._upstream_model = b'"model":' + _encode(chunk.model)
             self._public_model = b'"model":' + _encode(self._model)
-        if self._upstream_model in data:  # unescaped quotes: cannot be inside a JSON string
-            return data.replace(self._upstream_model, self._public_model, 1)
+        if data.count(self._upstream_model) == 1:  # unescaped quotes: cannot be inside a JSON string
+            return data.replace(self._upstream_model, self._public_model)
         members = f.decoder.decode(data)
         members["model"] = f.raw(self._model)
         return _encode(members)
@@ -291,10 +319,16 @@ class ChatRelay:
         self._filter_results = f.ABSENT
         return _encode(members)
 
+    def _without_usage(self, data: bytes) -> bytes:
+        """Take usage off a frame with choices: it is told once, at the end, to those who asked (trap 8)."""
+        members = f.decoder.decode(data)
+        self._usage_held = msgspec.Raw(bytes(members.pop("usage")))
+        return _encode(members)
+
     def _usage_frame(self) -> bytes:
         members = f.decoder.decode(self._last)
         members["choices"] = msgspec.Raw(b"[]")
-        members["usage"] = f.raw(self.usage)
+        members["usage"] = self._usage_held
         return event(_encode(members))
 
 

@@ -10,7 +10,7 @@ import msgspec
 from services.errors import BadRequest, UpstreamBroken
 from services.translation import fields as f
 from services.translation.capabilities import EMBEDDINGS
-from services.translation.chat import apply_rules
+from services.translation.chat import apply_rules, with_defaults
 from services.translation.faults import error_inside
 from services.translation.fields import Fields
 from services.translation.replies import Answer, Prepared, Target, Usage
@@ -30,7 +30,7 @@ _list = msgspec.json.Decoder(_List)
 def prepare(body: Fields, target: Target) -> Prepared:
     """Return the request for the model's deployments. Raises BadRequest naming the field."""
     _check(body, target)
-    out, dropped = apply_rules(target.defaults | body, target.facts)
+    out, dropped = apply_rules(with_defaults(body, target), target.facts)
     path = "/embeddings"
     if target.facts.model_in_body:
         out["model"] = f.raw(target.backend_model)
@@ -51,7 +51,7 @@ def read_answer(body: bytes, *, model: str) -> Answer:
     try:
         members = f.decoder.decode(body)
         seen = _list.decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as exc:
+    except f.UNREADABLE as exc:
         raise UpstreamBroken(f"the upstream's answer cannot be read: {exc}") from exc
     if f.present(seen.error):
         raise error_inside(body)

@@ -16,6 +16,7 @@ from services.errors import (
     UpstreamRefused,
     UpstreamTimeout,
 )
+from services.translation.fields import UNREADABLE
 
 _MAX_TEXT = 2_000
 _LIMIT_MARKS = frozenset(
@@ -27,6 +28,7 @@ _LIMIT_MARKS = frozenset(
         "rate_limit_error",
         "overloaded_error",
         "throttling_exception",
+        "throttlingexception",
     }
 )
 
@@ -95,19 +97,18 @@ def read_fault(body: bytes) -> Fault:
     """Read an error body: any of the JSON shapes of wire §6.1, or plain text. Never raises."""
     try:
         document = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except UNREADABLE:
         return Fault(message=_plain(body))
     if isinstance(document, list) and document:  # Vertex wraps it; orchestration lists its fallbacks
         document = document[-1]
     if not isinstance(document, dict):
         return Fault(message=_plain(body))
-    inner = document.get("error", document.get("errors", document))
+    inner = document.get("error") or document.get("errors") or document
     if isinstance(inner, list) and inner:
         inner = inner[-1]
     if isinstance(inner, str):  # XSUAA's form
-        return Fault(
-            message=str(document.get("error_description") or document.get("message") or inner), code=inner
-        )
+        message = document.get("error_description") or document.get("message") or inner
+        return Fault(message=_cut(str(message)), code=inner)
     return _fault_of(inner) if isinstance(inner, dict) else Fault(message=_plain(body))
 
 

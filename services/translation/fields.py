@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import msgspec
 
@@ -19,6 +19,9 @@ Fields = dict[str, msgspec.Raw]
 
 ABSENT = msgspec.Raw(b"")
 """Default of a member that is looked at but not decoded."""
+
+UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+"""What decoding raises for bytes that are no JSON, no UTF-8, or nested too deeply."""
 
 decoder = msgspec.json.Decoder(Fields)
 _encode = msgspec.json.encode
@@ -34,6 +37,8 @@ def parse(body: bytes) -> Fields:
         raise BadRequest(_fault(body, exc)) from exc
     except UnicodeDecodeError as exc:
         raise BadRequest("the request body is not UTF-8") from exc
+    except RecursionError as exc:
+        raise BadRequest("the request body is nested too deeply") from exc
 
 
 def read(fields: Mapping[str, msgspec.Raw], name: str, kind: type[T]) -> T | None:
@@ -42,9 +47,9 @@ def read(fields: Mapping[str, msgspec.Raw], name: str, kind: type[T]) -> T | Non
     if raw is None or is_null(raw):
         return None
     try:
-        value: T = _reader(kind).decode(raw)
+        value: T = _reader(cast(Any, kind)).decode(raw)
         return value
-    except msgspec.MsgspecError as exc:
+    except (msgspec.MsgspecError, RecursionError) as exc:
         raise BadRequest(f"'{name}' must be {_WORDS.get(kind, 'an object')}", param=name) from exc
     except UnicodeDecodeError as exc:
         raise BadRequest(f"'{name}' is not UTF-8", param=name) from exc

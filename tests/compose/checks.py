@@ -14,6 +14,7 @@ from stack import KEY, MODEL, Answer, CheckFailed, Stack
 
 PLANTED = "sk-planted-in-the-query"
 WRONG_KEY = "sk-not-configured"
+LONG_TOKENS = 400  # at 40 ms each
 
 
 def expect(true: object, otherwise: str) -> None:
@@ -199,7 +200,8 @@ def instances_in_log(stack: Stack) -> set[str]:
 
 def restart_under_load(stack: Stack) -> str:
     """One of two instances restarts while requests and streams go on: none fails, none is cut."""
-    load = Load(stack, streams=3, unary=3)
+    # The long ones, one on each instance, outlast ten seconds of draining.
+    load = Load(stack, streams=3, unary=3, long_streams=2)
     load.start()
     try:
         time.sleep(1.5)
@@ -230,15 +232,22 @@ def _wait_healthy(stack: Stack, container: str) -> None:
 class Load:
     """A few callers, each one request after the other on its own kept-alive connection."""
 
-    def __init__(self, stack: Stack, *, streams: int, unary: int) -> None:
+    def __init__(self, stack: Stack, *, streams: int, unary: int, long_streams: int) -> None:
         self.failures: list[str] = []
         self.done = 0
         self.streamed = 0
         self._stack = stack
         self._over = threading.Event()
         self._count = threading.Lock()
-        kinds = [True] * streams + [False] * unary
-        self._callers = [threading.Thread(target=self._call, args=(kind,), daemon=True) for kind in kinds]
+        self._callers = [
+            threading.Thread(target=target, daemon=True, args=arguments)
+            for target, arguments, count in (
+                (self._call_once, (True, LONG_TOKENS), long_streams),
+                (self._call, (True,), streams),
+                (self._call, (False,), unary),
+            )
+            for _ in range(count)
+        ]
 
     def start(self) -> None:
         """Begin."""
@@ -256,23 +265,31 @@ class Load:
     def _call(self, stream: bool) -> None:
         connection = self._stack.connect()
         while not self._over.is_set() and len(self.failures) < 20:
-            problem = self._once(stream, connection)
-            with self._count:
-                self.done += 1
-                self.streamed += stream
-                if problem:
-                    self.failures.append(problem)
+            self._call_once(stream, 20, connection)
             time.sleep(0.02)
         connection.close()
 
-    def _once(self, stream: bool, connection: http.client.HTTPConnection) -> str | None:
+    def _call_once(
+        self, stream: bool, tokens: int, connection: http.client.HTTPConnection | None = None
+    ) -> None:
+        problem = self._problem(stream, tokens, connection)
+        with self._count:
+            self.done += 1
+            self.streamed += stream
+            if problem:
+                self.failures.append(problem)
+
+    def _problem(
+        self, stream: bool, tokens: int, connection: http.client.HTTPConnection | None
+    ) -> str | None:
         try:
-            answer = self._stack.chat(20, stream=stream, connection=connection)
+            answer = self._stack.chat(tokens, stream=stream, connection=connection)
         except (OSError, http.client.HTTPException) as error:
-            connection.close()
-            return f"{type(error).__name__}: {error}"
+            if connection:
+                connection.close()
+            return f"{tokens} tokens: {type(error).__name__}: {error}"
         if stream and not answer.complete_stream:
-            return f"stream {answer.status}, ends with {answer.body[-160:]!r}"
+            return f"stream of {tokens}: {answer.status}, ends with {answer.body[-160:]!r}"
         return None if answer.status == 200 else f"{answer.status} {answer.body[:160]!r}"
 
 

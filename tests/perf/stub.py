@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import cast
@@ -118,10 +119,10 @@ class StubServer:
 
 
 @asynccontextmanager
-async def stub_server() -> AsyncIterator[StubServer]:
+async def stub_server(tls: ssl.SSLContext | None = None) -> AsyncIterator[StubServer]:
     """A stub on a free loopback port."""
     stub = StubServer()
-    server = await asyncio.get_running_loop().create_server(lambda: Stub(stub.seen), "127.0.0.1", 0)
+    server = await asyncio.get_running_loop().create_server(lambda: Stub(stub.seen), "127.0.0.1", 0, ssl=tls)
     stub.port = server.sockets[0].getsockname()[1]
     try:
         yield stub

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 import time
+from pathlib import Path
 
 import pytest
+import trustme
 
 from perf.engine import Engine, Exchange, count_in
 from perf.options import Ask
-from perf.workload import Target
+from perf.workload import Target, tls_context
 from tests.perf.stub import StubServer, stub_server
 
 
@@ -98,6 +101,30 @@ async def test_connections_are_kept_and_bounded() -> None:
         done = await exchanged(stub, Ask(), number=20)
 
     assert (20, {None}) == (len(done), {exchange.failure for exchange in done})
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize(("trusted", "failure"), [(True, None), (False, "connect")])
+async def test_a_certificate_is_verified(tmp_path: Path, trusted: bool, failure: str | None) -> None:
+    """Against the authority given; another one's certificate ends as a connect error."""
+    authority, other = trustme.CA(), trustme.CA()
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(server)
+    (authority if trusted else other).cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    done: list[Exchange] = []
+    finished = asyncio.Event()
+
+    def on_finish(exchange: Exchange) -> None:
+        done.append(exchange)
+        finished.set()
+
+    async with stub_server(server) as stub:
+        target = Target(f"https://127.0.0.1:{stub.port}", tls_context(ca=tmp_path / "ca.pem"))
+        async with Engine(target, connections=1, timeout=1.5, on_finish=on_finish) as engine:
+            engine.submit(Exchange(Ask().workload(target, None), time.perf_counter()))
+            await finished.wait()
+
+    assert done[0].failure == failure
 
 
 async def test_a_full_backlog_is_an_overload() -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 
 import pytest
 
 from perf.engine import Exchange
 from perf.load import Shape, measure
-from perf.loops import Plan
+from perf.loops import Plan, Run
 from perf.meter import MAX_BUCKETS, Meter
 from perf.options import Ask
 from perf.workload import Target
@@ -62,6 +63,19 @@ async def test_a_closed_loop_against_nothing_ends_and_says_so() -> None:
     report = await measure(Target("http://127.0.0.1:1"), lambda: work, Shape(2), Plan(0.2))
 
     assert 0 < report["errors"]["connect"] < 20
+
+
+@pytest.mark.e2e
+async def test_an_interrupted_run_keeps_what_it_measured() -> None:
+    """Ctrl-C after a moment of an hour's run."""
+    async with stub_server() as stub:
+        work, meter = Ask().workload(Target(stub.url), None), Meter()
+        run = Run(Target(stub.url), lambda: work, Plan(3600, drain=60), meter)
+        asyncio.get_running_loop().call_later(0.1, run.interrupt)
+        async with asyncio.timeout(2):
+            await run.closed(2)
+
+    assert (meter.total.count > 0, meter.elapsed < 1) == (True, True)
 
 
 def test_latency_counts_from_when_a_request_was_due() -> None:

@@ -44,6 +44,7 @@ class Clock:
     now = 0.0
 
     def __call__(self) -> float:
+        """The time."""
         self.now += 2
         return self.now
 

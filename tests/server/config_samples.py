@@ -72,6 +72,7 @@ class Loader:
         environ: Mapping[str, str] = {},
         **overrides: Any,
     ) -> Settings:
+        """Load a document, or what the directory and the environment hold."""
         file = None if content is None else write(self.directory, content, name)
         return load(file, environ={"HOME": str(self.directory), **environ}, overrides=overrides)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from server.config import ConfigError, load
+from server.config import ConfigError, is_loopback, load
 from services.options import Target
 from tests.server.config_samples import (
     API,
@@ -28,6 +28,7 @@ from tests.server.config_samples import (
 
 @pytest.fixture
 def read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Loader:
+    """Load from an empty working directory, in an empty environment."""
     monkeypatch.chdir(tmp_path)
     return Loader(tmp_path)
 
@@ -360,6 +361,25 @@ def test_without_keys_no_other_address_is_listened_on(read: Loader) -> None:
     faults = read.faults(document(secret_authentication_tokens=[], host="0.0.0.0"))
 
     assert "aicore-gateway keys new" in faults["secret_authentication_tokens"]
+
+
+@pytest.mark.parametrize(
+    ("host", "loopback"),
+    [
+        *((host, True) for host in ("127.0.0.1", "127.9.9.9", "::1", "[::1]", "localhost")),
+        *((host, False) for host in ("0.0.0.0", "::", "10.0.0.1", "gateway.example", "localhost.example")),
+    ],
+)
+def test_what_counts_as_this_machine(host: str, loopback: bool) -> None:
+    """Addresses by their range, and one name."""
+    assert is_loopback(host) is loopback
+
+
+def test_a_short_key_leaves_a_note(read: Loader) -> None:
+    """It works, since it may be in use."""
+    assert any(
+        "key-1 is short" in note for note in read(document(secret_authentication_tokens=["abc"])).notes
+    )
 
 
 def test_anonymous_callers_can_be_allowed(read: Loader) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,13 @@ from tests.server.config_samples import KEY, SECRET, SERVICE_KEY, Loader, accoun
 
 @pytest.fixture
 def read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Loader:
+    """Load from an empty working directory, in an empty environment."""
     monkeypatch.chdir(tmp_path)
     return Loader(tmp_path)
 
 
 def prod(**more: Any) -> dict[str, Any]:
+    """Return a configuration with these keys in its sub-account."""
     return document(subAccounts={"prod": account(**more)})
 
 
@@ -85,6 +88,20 @@ CASES: list[tuple[dict[str, Any], str, str]] = [
         "secret_authentication_tokens[1]",
         "is the same key as",
     ),
+    (
+        document(secret_authentication_tokens=[{"name": "a", "key": KEY}, {"name": "a", "key": KEY * 2}]),
+        "secret_authentication_tokens[1]",
+        "has the same name as secret_authentication_tokens[0]",
+    ),
+    (
+        document(secret_authentication_tokens=[7]),
+        "secret_authentication_tokens[0]",
+        "is not usable; give an object",
+    ),
+    (document(secret_authentication_tokens={}), "secret_authentication_tokens", "give a list"),
+    (document(redis="x"), "redis", 'is "x"; give an object'),
+    (document(models={"": {}}), 'models[""]', "give a text that is not empty"),
+    (prod(include=[""]), "subAccounts.prod.include[0]", "is empty; give a name"),
     (document(secret_authentication_tokens=[""]), "secret_authentication_tokens[0]", "is an empty key"),
     (
         document(secret_authentication_tokens=["sha256:12"]),
@@ -151,7 +168,7 @@ def test_a_key_given_twice_in_yaml_is_a_fault(read: Loader) -> None:
 
 def test_yaml_may_merge(read: Loader) -> None:
     """A merged key that is given again is no repetition."""
-    text = f"x: &x {{weight: 1, service_key_json: a}}\nsubAccounts: {{p: {{<<: *x, weight: 2}}}}\nsecret_authentication_tokens: [{KEY}]\n"
+    text = "x: &x {weight: 1, service_key_json: a}\nsubAccounts: {p: {<<: *x, weight: 2}}\n"
 
     assert {"x", "subAccounts.p.service_key_json"} == {*read.faults(text, name="c.yaml")}
 
@@ -165,6 +182,9 @@ def test_yaml_may_merge(read: Loader) -> None:
         ("c.yaml", "port: 1\nhost: [", "at line 2, column 8"),
         ("c.yaml", "? [a]\n: 1\n", "a key must be a plain text"),
         ("c.yaml", "", "is not an object"),
+        ("c.yaml", "port: \x07", "is not YAML"),
+        ("c.json", "[" * 100_000, "is nested too deeply"),
+        ("c.json", "null", "is not an object"),
     ],
 )
 def test_an_unreadable_document_is_located(
@@ -195,6 +215,31 @@ def test_a_missing_file_is_a_fault(read: Loader, tmp_path: Path) -> None:
 def test_a_bad_variable_is_named(read: Loader, name: str) -> None:
     """Not the key that it would have set."""
     assert [name] == [*read.faults(document(), environ={name: "-many"})]
+
+
+def test_a_variable_cannot_mend_a_broken_section(read: Loader) -> None:
+    """The section's fault is told, and the variable changes nothing."""
+    assert [*read.faults(document(redis=[]), environ={"REDIS_HOST": "r"})] == ["redis"]
+
+
+def test_a_directory_is_no_configuration(read: Loader, tmp_path: Path) -> None:
+    """The system's word for it is passed on."""
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load(tmp_path, environ={}, overrides={})
+
+
+def test_an_old_and_a_new_name_together_are_a_fault(read: Loader) -> None:
+    """One of the two would be ignored otherwise."""
+    faults = read.faults(prod(include=["a"], include_patterns=["b"]))
+
+    assert [*faults] == ["subAccounts.prod.include_patterns"]
+
+
+def test_a_bad_resource_group_of_the_environment_is_named(read: Loader) -> None:
+    """As any other variable."""
+    environ = {"AICORE_SERVICE_KEY": json.dumps(SERVICE_KEY), "AICORE_RESOURCE_GROUP": "-"}
+
+    assert [*read.faults(environ=environ)] == ["AICORE_RESOURCE_GROUP"]
 
 
 def test_a_bad_option_is_named(read: Loader) -> None:

@@ -20,6 +20,7 @@ FOUND = [("gpt-4o", "d22222"), ("gpt-4o", "d11111"), ("claude", "d33333"), ("", 
 
 @pytest.fixture
 def read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Loader:
+    """Load from an empty working directory, in an empty environment."""
     monkeypatch.chdir(tmp_path)
     return Loader(tmp_path)
 
@@ -47,11 +48,14 @@ def test_every_key_is_described() -> None:
     "content",
     [
         json.loads(EXAMPLE.read_text()),
-        document(subAccounts={"a": account(deployment_models={"m": url(), "n": [url(), {"url": url(), "weight": 2}]})}),
-        {"service_key_json": "k", "deployment_models": {"m": [url()]}, "secret_authentication_tokens": [KEY, {"key": KEY}]},
+        document(
+            subAccounts={"a": account(deployment_models={"m": url(), "n": [{"url": url(), "weight": 2}]})}
+        ),
+        {"service_key_json": "k", "deployment_models": {"m": [url()]}},
+        document(secret_authentication_tokens=[KEY, {"name": "ci", "key": KEY}]),
         from_key_file("k.json", found=FOUND, key=new_key()),
     ],
-)  # fmt: skip
+)
 def test_the_schema_accepts_what_is_accepted(content: dict[str, Any]) -> None:
     """Short forms and the older proxy's format included."""
     jsonschema.validate(content, schema())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Self
 
 import httpx
 import pytest
@@ -17,22 +17,22 @@ VERSION = "?api-version=2025-04-01-preview"
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Whatever uses the process is an end-to-end test."""
     for item in items:
-        if "process" in getattr(item, "fixturenames", ()):
+        if "simulator_process" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.e2e)
 
 
 @pytest.fixture(scope="session")
-def process() -> Iterator[Simulator]:
+def simulator_process() -> Iterator[Simulator]:
     """The process, started once."""
     with Simulator() as simulator:
         yield simulator
 
 
 @pytest.fixture
-def sim(process: Simulator) -> Simulator:
+def sim(simulator_process: Simulator) -> Simulator:
     """The process with counters at zero and no faults."""
-    process.reset()
-    return process
+    simulator_process.reset()
+    return simulator_process
 
 
 def fetch_token(sim: Simulator, tenant: str = "alpha") -> str:
@@ -48,7 +48,13 @@ def fetch_token(sim: Simulator, tenant: str = "alpha") -> str:
 
 
 class Tenant:
-    """A client with a token and a resource group."""
+    """A client with a token and a resource group; a context manager that closes its connections."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.client.close()
 
     def __init__(self, sim: Simulator, name: str = "alpha") -> None:
         self.sim = sim
@@ -85,17 +91,15 @@ class Tenant:
 @pytest.fixture
 def alpha(sim: Simulator) -> Iterator[Tenant]:
     """The first tenant, which has every model."""
-    tenant = Tenant(sim)
-    yield tenant
-    tenant.client.close()
+    with Tenant(sim) as tenant:
+        yield tenant
 
 
 @pytest.fixture
 def beta(sim: Simulator) -> Iterator[Tenant]:
     """The second tenant."""
-    tenant = Tenant(sim, "beta")
-    yield tenant
-    tenant.client.close()
+    with Tenant(sim, "beta") as tenant:
+        yield tenant
 
 
 def frames(text: str) -> list[Any]:

@@ -99,10 +99,10 @@ def test_revoked_tokens_are_refused(alpha: Tenant) -> None:
     assert (200, 401) == (before, alpha.chat().status_code)
 
 
+@pytest.mark.e2e
 def test_a_minute_has_so_many_requests() -> None:
     """`--rpm` counts all deployments of a model together, and says how long to wait."""
-    with Simulator("--rpm", "1", "--tenants", "1") as sim:
-        tenant = Tenant(sim)
+    with Simulator("--rpm", "1", "--tenants", "1") as sim, Tenant(sim) as tenant:
         answers = [tenant.chat("gpt-4.1"), tenant.chat("gpt-4.1"), tenant.chat("gpt-5")]
 
     # A minute may begin between the first two; then both pass.

@@ -15,6 +15,8 @@ import trustme
 
 from perf.simulator.launch import Simulator
 
+pytestmark = pytest.mark.e2e
+
 
 def test_it_ends_cleanly_with_a_stream_open() -> None:
     """SIGTERM gives status 0, at once, and nothing on its output."""
@@ -31,7 +33,8 @@ def test_it_ends_cleanly_with_a_stream_open() -> None:
     headers = {"authorization": f"Bearer {token}", "ai-resource-group": "default"}
     body = {"messages": [{"role": "user", "content": "go on"}], "stream": True}
     with httpx.stream("POST", url, json=body, headers=headers) as answer:
-        next(answer.iter_raw())
+        pieces = answer.iter_raw()
+        next(pieces)
 
         assert 0 == simulator.stop()
 

@@ -10,7 +10,7 @@ from tests.perf.simulator.conftest import Tenant
 
 
 def test_the_list_shows_every_oddity(alpha: Tenant) -> None:
-    """Wire §3.2: missing executableId, one spelling or both, empty URL and details, `latest`, two of a model."""
+    """Wire §3.2: no executableId, one spelling or both, empty URL and details, `latest`, a model twice."""
     listed = alpha.get("/v2/lm/deployments").json()["resources"]
     spellings = {tuple(d["details"]["resources"]) for d in listed}
 
@@ -135,9 +135,10 @@ def test_a_tenant_sees_its_own_deployments(alpha: Tenant, beta: Tenant) -> None:
     assert not lists[0] & lists[1]
 
 
+@pytest.mark.e2e
 def test_a_page_limit_beats_top() -> None:
     """`--page-limit` makes every client page."""
-    with Simulator("--page-limit", "3") as sim:
-        page = Tenant(sim).get("/v2/lm/deployments", **{"$top": 1000}).json()
+    with Simulator("--page-limit", "3") as sim, Tenant(sim) as tenant:
+        page = tenant.get("/v2/lm/deployments", **{"$top": 1000}).json()
 
     assert (10, 3) == (page["count"], len(page["resources"]))

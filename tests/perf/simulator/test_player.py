@@ -17,15 +17,19 @@ class Clock:
         self.due: list[tuple[float, Callable[[], None]]] = []
 
     def time(self) -> float:
+        """Now."""
         return self.now
 
     def at(self, when: float, callback: Callable[[], None]) -> None:
+        """Remember a callback."""
         self.due.append((when, callback))
 
     def soon(self, callback: Callable[[], None]) -> None:
+        """Due at once."""
         self.at(self.now, callback)
 
     def advance(self, seconds: float) -> None:
+        """Let time pass, and what is due happen."""
         self.now += seconds
         ready = [c for when, c in self.due if when <= self.now]
         self.due = [(when, c) for when, c in self.due if when > self.now]
@@ -42,13 +46,16 @@ class Wire:
         self.told: list[tuple[bool, bool, int]] = []
 
     def write(self, data: bytes) -> None:
+        """The transport's side."""
         self.written.append(data)
 
     def ended(self, *, completed: bool, streaming: bool, frames_sent: int) -> None:
+        """The watcher's side."""
         self.told.append((completed, streaming, frames_sent))
 
 
 def make(wire: Wire, clock: Clock, **fields: Any) -> Player:
+    """A player of a play with the opening `H`."""
     transport: Any = wire
     wheel: Any = clock
     return Player(Play(b"H", watcher=wire, **fields), transport, wheel, ended=wire.endings.append)

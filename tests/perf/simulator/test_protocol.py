@@ -12,12 +12,14 @@ from perf.simulator.launch import Simulator
 
 @pytest.fixture
 def peer(sim: Simulator) -> Iterator[socket.socket]:
+    """A plain connection."""
     host, port = sim.base_url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), timeout=5) as connection:
         yield connection
 
 
 def read_until(peer: socket.socket, end: bytes) -> bytes:
+    """Everything up to these bytes, or to the end of the connection."""
     seen = b""
     while end not in seen:
         piece = peer.recv(65536)
@@ -62,9 +64,8 @@ def test_a_chunked_body_is_joined(peer: socket.socket) -> None:
         (b"POST /oauth/token HTTP/1.1\r\nhost: x\r\ncontent-length: 67108865\r\n\r\n", b"413"),
         (b"GET / HTTP/1.1\r\n" + b"a: %b\r\n" % (b"x" * 1000) * 70 + b"\r\n", b"431"),
         (b"nonsense\r\n\r\n", b"400"),
-        (b"GET / HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: h2c\r\n\r\n", b"400"),
     ],
-    ids=["body", "head", "syntax", "upgrade"],
+    ids=["body", "head", "syntax"],
 )
 def test_what_cannot_be_served_is_refused_and_closed(
     peer: socket.socket, request_bytes: bytes, status: bytes
@@ -74,6 +75,16 @@ def test_what_cannot_be_served_is_refused_and_closed(
     seen = read_until(peer, b"never")
 
     assert b"HTTP/1.1 " + status == seen[:12]
+
+
+def test_an_upgrade_is_ignored(peer: socket.socket) -> None:
+    """The request is answered as usual, and so is the next one."""
+    request = b"GET /_sim/faults HTTP/1.1\r\nhost: x\r\n"
+    peer.sendall(
+        request + b"connection: upgrade\r\nupgrade: h2c\r\n\r\n" + request + b"connection: close\r\n\r\n"
+    )
+
+    assert 2 == read_until(peer, b"never").count(b"HTTP/1.1 200 OK")
 
 
 def test_close_is_honoured(peer: socket.socket) -> None:

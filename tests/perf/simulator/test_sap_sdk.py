@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
 import subprocess
 import sys
-
-import pytest
 
 from perf.simulator.launch import Simulator
 
@@ -49,12 +49,8 @@ EXPECTED = {
 }
 
 
-@pytest.mark.e2e
 def test_sap_sdk_gets_a_token_lists_chats_streams_and_embeds(sim: Simulator, tmp_path: object) -> None:
     """Deployments found, answers right, one token fetched."""
-    import json
-    import os
-
     environment = {k: v for k, v in os.environ.items() if not k.startswith("AICORE_")}
     environment |= sim.environment() | {"AICORE_HOME": str(tmp_path)}
     done = subprocess.run(

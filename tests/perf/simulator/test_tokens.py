@@ -21,16 +21,19 @@ class Clock:
     now = 0.0
 
     def __call__(self) -> float:
+        """Now."""
         return self.now
 
 
 def make(clock: Clock | None = None, *, revoke_after: int | None = None) -> TokenService:
+    """A service of two tenants whose tokens live for a minute."""
     return TokenService(
         [ALPHA, BETA], Stats(), lifetime_seconds=60, revoke_after=revoke_after, clock=clock or Clock()
     )
 
 
 def form(**fields: str) -> bytes:
+    """A form body."""
     return urlencode(fields).encode()
 
 
@@ -40,6 +43,7 @@ BASIC = b"Basic " + base64.b64encode(f"{ALPHA.client_id}:{ALPHA.client_secret}".
 
 
 def bearer(service: TokenService) -> bytes:
+    """The header of a fresh token of alpha."""
     answer = msgspec.json.decode(service.grant({}, "", FULL, certificate=False).body)
     return b"Bearer " + answer["access_token"].encode()
 

@@ -23,6 +23,7 @@ USER = {"role": "user", "content": "hi"}
 
 
 def call(name: str, call_id: str = "call_1") -> dict[str, Any]:
+    """A tool call of an assistant message."""
     return {"id": call_id, "type": "function", "function": {"name": name, "arguments": "{}"}}
 
 
@@ -265,6 +266,7 @@ def test_tools_are_called(
 
 
 def assembled(events: list[Any]) -> list[dict[str, str]]:
+    """The calls of a stream, put together from their fragments."""
     calls: list[dict[str, str]] = []
     for event in events[1:-1]:
         for piece in event["choices"][0]["delta"].get("tool_calls", ()):

@@ -1,0 +1,74 @@
+"""Start Sanic's multi-worker manager on a configuration, and tell people when it serves."""
+
+from __future__ import annotations
+
+import socket
+import sys
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+from sanic import Sanic
+from sanic.exceptions import SanicException
+from sanic.worker.loader import AppLoader
+
+from server import create_app, logs
+from server.app import NAME, VERSION
+from server.config import is_loopback
+from server.settings import Settings
+
+
+class PortTaken(OSError):
+    """Somebody listens there already."""
+
+
+def serve(settings: Settings) -> None:
+    """Serve until a signal ends it. Raises PortTaken before anything is started."""
+    _check_port(settings.host, settings.port)
+    logs.setup(settings.log_level)
+    if sys.platform == "linux":
+        # Workers share the imported modules instead of importing again: half the start-up time.
+        Sanic.start_method = "fork"
+        Sanic.START_METHOD_SET = False
+    loader = AppLoader(factory=partial(_application, settings))
+    app = loader.load()
+    app.main_process_ready(partial(_announce, settings=settings))
+    app.prepare(
+        host=settings.host,
+        port=settings.port,
+        workers=settings.workers,
+        access_log=False,
+        motd=False,
+    )
+    Sanic.serve(primary=app, app_loader=loader)
+
+
+def _application(settings: Settings) -> Sanic[Any, Any]:
+    """Make the application, in the main process and again in each worker.
+
+    A forked worker inherits the main process's one, which it must not use: name and listeners belong there.
+    """
+    with suppress(SanicException):
+        Sanic.unregister_app(Sanic.get_app(NAME))
+    return create_app(settings=settings)
+
+
+async def _announce(app: Sanic[Any, Any], *, settings: Settings) -> None:
+    host = "127.0.0.1" if is_loopback(settings.host) else settings.host
+    workers = "1 worker" if settings.workers == 1 else f"{settings.workers} workers"
+    accounts = ", ".join(account.name for account in settings.sub_accounts)
+    text = (
+        f"aicore-gateway {VERSION} serves on http://{host}:{settings.port} with {workers}\n"
+        f"configured by {settings.source}; sub-accounts: {accounts}"
+    )
+    print(text, file=sys.stderr, flush=True)
+
+
+def _check_port(host: str, port: int) -> None:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host.strip("[]"), port))
+        except OSError as exc:
+            raise PortTaken(f"cannot listen on {host}:{port}: {exc.strerror}") from exc

@@ -1,0 +1,154 @@
+"""The benchmark's machinery: accounting, placement, processes, tables."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from perf import benchreport
+from perf.bench import scaling_placement
+from perf.scenarios import Placement, Sample, _others, _sample, summarise
+from perf.stack import StackError, free_port, pinned, running, status_of
+
+ONE_EACH = Placement(frozenset({0}), frozenset({1}))
+REPORT: dict[str, Any] = {
+    "per_second": {"requests": 1000.0}, "seconds": 4.0, "failed": 0, "error_samples": [],
+    "latency_ms": {"p50": 1.0, "p99": 2.0}, "ttft_ms": {"count": 0},
+}  # fmt: skip
+
+
+def sampled(contender: float, upstream: float = 1.0, generator: float = 1.0, *, busy: float = 2.0) -> Sample:
+    """Four seconds with these CPU seconds, and 4,000 requests."""
+    return _sample(REPORT, [contender, upstream, generator, 4.0, 8000.0, contender, busy], ONE_EACH)
+
+
+def test_cpu_is_divided_by_the_requests_of_the_window() -> None:
+    """Half a core second for 4,000 requests and 8,000 frames."""
+    one = sampled(0.5)
+
+    assert (one.cpu_per_request_us, one.cpu_per_frame_us, one.requests_per_second) == (125.0, 62.5, 1000.0)
+
+
+@pytest.mark.parametrize(
+    ("one", "limit"),
+    [
+        (sampled(3.9), "contender"),
+        (sampled(2.0, upstream=2.0, generator=1.9), "generator, upstream"),
+        (sampled(2.0, busy=3.5), "other processes"),
+        (sampled(2.0), "neither"),
+    ],
+)
+def test_what_limited_a_run_is_said(one: Sample, limit: str) -> None:
+    """A contender that had core time left could have done more."""
+    assert one.limited_by == limit
+
+
+def test_other_processes_are_what_the_cores_did_and_we_did_not() -> None:
+    """On the side that suffered more."""
+    assert _others(ONE_EACH, 1.0, 2.0, [1.25, 3.5]) == 1.5
+
+
+def test_repeats_give_the_median_and_the_spread() -> None:
+    """Of three runs the middle one counts."""
+    summary = summarise([sampled(0.4), sampled(0.8), sampled(0.6)])
+
+    assert (summary["cpu_per_request_us"], len(summary["repeats"])) == (pytest.approx(150), 3)
+    assert summary["spread"]["cpu_per_request_us"] == pytest.approx(2 / 3, abs=1e-3)
+
+
+def test_two_workers_get_cores_of_their_own_where_there_are_four() -> None:
+    """Else everybody shares two, and the report says so."""
+    _, four, _ = scaling_placement(4)
+    _, two, condition = scaling_placement(2)
+
+    assert (four.contender, four.helpers) == (frozenset({0, 1}), frozenset({2, 3}))
+    assert (two.contender, "share" in condition) == (frozenset({0, 1}), True)
+
+
+def document() -> dict[str, Any]:
+    """A small result of the benchmark."""
+    scenarios = {
+        "small": {"gateway": summarise([sampled(0.5)]), "nginx": summarise([sampled(0.1)])},
+        "start": {"seconds": 2.0, "spread": 0.0, "repeats": [2.0]},
+    }
+    machine = {"cpu": "c", "cores": 2, "system": "s", "python": "3"}
+    options = {"pinned": True, "seconds": 4.0, "warmup": 1.0, "repeat": 1}
+    return {"started_at": "t", "machine": machine, "options": options, "scenarios": scenarios}
+
+
+def test_the_gateway_is_compared_with_nginx() -> None:
+    """Five times its CPU per request, in this example."""
+    rows = benchreport.load_rows(document()["scenarios"]["small"])
+
+    assert rows[-1][:3] == ["gateway ÷ nginx", "1.00", "5.00"]
+
+
+def test_the_budget_is_beside_each_figure() -> None:
+    """Met or missed, only for what was measured."""
+    rows = benchreport.budget_rows(document()["scenarios"])
+
+    assert [row[3] for row in rows] == ["missed", "met", "missed"]
+
+
+def test_the_markdown_has_a_row_for_each_contender() -> None:
+    """And tables that are as wide as their heads."""
+    text = benchreport.markdown(document())
+    widths = {line.count("|") for line in text.split("## Unary")[1].split("\n\n")[1].split("\n")}
+
+    assert (len(widths), "| gateway |" in text, "| nginx |" in text) == (1, True, True)
+
+
+@pytest.mark.e2e
+def test_a_process_is_ready_when_it_says_so_and_stopped_afterwards(tmp_path: Path) -> None:
+    """Pinned to the core it was given."""
+    port = free_port()
+    command = [sys.executable, "-m", "http.server", str(port), "--bind", "127.0.0.1"]
+    core = min(os.sched_getaffinity(0))
+    with running("web", command, directory=tmp_path, cores=frozenset({core})) as child:
+        child.wait_ready(f"http://127.0.0.1:{port}/", seconds=5)
+        affinity = os.sched_getaffinity(child.process.pid)
+
+    assert (affinity, child.process.poll() is not None, status_of(f"http://127.0.0.1:{port}/")) == (
+        {core},
+        True,
+        0,
+    )
+
+
+@pytest.mark.e2e
+def test_a_process_that_fails_to_start_shows_its_log(tmp_path: Path) -> None:
+    """At once, not after the time limit."""
+    began = time.perf_counter()
+    command = [sys.executable, "-c", "raise SystemExit('no such thing')"]
+    with (
+        pytest.raises(StackError, match="no such thing"),
+        running("bad", command, directory=tmp_path, cores=None) as child,
+    ):
+        child.wait_ready("http://127.0.0.1:1/", seconds=20)
+
+    assert time.perf_counter() - began < 5
+
+
+def test_pinning_is_undone() -> None:
+    """Only what is started inside inherits it."""
+    before = os.sched_getaffinity(0)
+    with pinned(frozenset({min(before)})):
+        inside = os.sched_getaffinity(0)
+
+    assert (inside, os.sched_getaffinity(0)) == ({min(before)}, before)
+
+
+@pytest.mark.e2e
+def test_a_process_that_kills_its_process_group_does_not_kill_us(tmp_path: Path) -> None:
+    """A Sanic manager does so when a worker cannot start."""
+    command = [sys.executable, "-c", "import os, signal; os.killpg(0, signal.SIGKILL)"]
+    with (
+        pytest.raises(StackError, match="status -9"),
+        running("killer", command, directory=tmp_path, cores=None) as child,
+    ):
+        child.wait_ready("http://127.0.0.1:1/", seconds=20)

@@ -1,0 +1,127 @@
+"""The model catalogue: what is known of a model, by exact name and by pattern."""
+
+from __future__ import annotations
+
+import pytest
+
+from services.translation.capabilities import ModelFacts, catalogue, facts_for, override
+
+
+def test_every_reference_in_the_data_file_leads_somewhere() -> None:
+    """Rule sets that executables and models name are there, and no model is named twice."""
+    data = catalogue()
+    names = [name for model in data.models for name in model.names]
+
+    used = {rule for kind in (*data.executables.values(), *data.models) for rule in kind.rules}
+    assert used == set(data.rules)
+    assert len(names) == len(set(names))
+
+
+def test_every_pattern_stands_behind_the_exact_names_it_covers() -> None:
+    """A more general pattern does not hide a narrower one."""
+    order = [name for model in catalogue().models for name in model.names if "*" in name]
+
+    for at, general in enumerate(order):
+        stem = general.removesuffix("*")
+        assert [] == [narrow for narrow in order[at + 1 :] if narrow.startswith(stem)], general
+
+
+@pytest.mark.parametrize(
+    ("model", "executable", "dialect", "modes"),
+    [
+        ("gpt-5", "azure-openai", "azure-openai", ("chat",)),
+        ("gpt-5-2025-08-07", "azure-openai", "azure-openai", ("chat",)),
+        ("gpt-5.6-sol", "azure-openai", "azure-openai", ("chat",)),
+        ("gpt-4o-2024-11-20", "azure-openai", "azure-openai", ("chat",)),
+        ("o4-mini", "azure-openai", "azure-openai", ("chat",)),
+        ("gpt-5.3-codex", "azure-openai", "azure-openai", ("responses",)),
+        ("gpt-realtime", "azure-openai", "azure-openai", ("realtime",)),
+        ("text-embedding-3-large", "azure-openai", "azure-openai", ("embeddings",)),
+        ("text-embedding-4", "azure-openai", "azure-openai", ("embeddings",)),
+        ("mistralai--mistral-small", "aicore-mistralai", "openai-like", ("chat",)),
+        ("qwen3-max", "aicore-opensource", "openai-like", ("chat",)),
+        ("sonar-pro", "perplexity-ai", "openai-like", ("chat",)),
+        ("anthropic--claude-4.6-sonnet", "aws-bedrock", "", ("chat",)),
+        ("amazon--titan-embed-text", "aws-bedrock", "", ("embeddings",)),
+        ("gemini-embedding", "gcp-vertexai", "", ("embeddings",)),
+        ("gemini-3.5-flash", "gcp-vertexai", "", ("chat",)),
+    ],
+)
+def test_trap_36_a_model_has_its_executable_and_its_uses(
+    model: str, executable: str, dialect: str, modes: tuple[str, ...]
+) -> None:
+    """Trap 36: from exact names and vendor patterns, and from nothing else."""
+    facts = facts_for(model)
+
+    assert (executable, dialect, modes) == (facts.executable, facts.dialect, facts.modes)
+
+
+def test_nothing_is_made_up_of_an_unknown_model() -> None:
+    """No executable, no dialect, no limits, no rules."""
+    assert ModelFacts() == facts_for("my-own-model")
+
+
+def test_an_unknown_model_is_what_discovery_says() -> None:
+    """The executable alone decides the wire form."""
+    facts = facts_for("my-own-model", "aicore-opensource")
+
+    assert ("openai-like", True, True) == (facts.dialect, facts.model_in_body, facts.finish_fix)
+
+
+def test_discovery_beats_the_catalogue() -> None:
+    """Rules made for another executable do not apply there; what the model is stays."""
+    facts = facts_for("gpt-5", "aicore-opensource")
+
+    assert ("openai-like", 400_000) == (facts.dialect, facts.context_length)
+    assert "temperature" not in facts.fields
+    assert "max_tokens" == facts.fields["max_completion_tokens"].rename_to
+
+
+def test_an_executable_that_nobody_knows_has_no_dialect() -> None:
+    """The gateway does not guess how to speak to it."""
+    assert ("brand-new", "") == (facts_for("gpt-5", "brand-new").executable, facts_for("x", "new").dialect)
+
+
+def test_limits_and_inputs_are_known() -> None:
+    """The model list shows them."""
+    facts = facts_for("gpt-5.4")
+
+    assert (1_050_000, 128_000, ("text", "image")) == (
+        facts.context_length,
+        facts.max_output_tokens,
+        facts.inputs,
+    )
+    assert "xhigh" in facts.efforts
+
+
+@pytest.mark.parametrize(("model", "effort"), [("gpt-5", None), ("gpt-5.1", "none"), ("gpt-5.5", "none")])
+def test_sampling_comes_back_at_one_effort(model: str, effort: str | None) -> None:
+    """Wire §5.1: from gpt-5.1 on, without reasoning; only the reasoning rules know it."""
+    fields = facts_for(model).fields
+
+    assert effort == fields["temperature"].kept_at_effort
+    assert fields["store"].kept_at_effort is None
+
+
+def test_the_configuration_comes_on_top() -> None:
+    """It can keep, drop, refuse and rename, against the catalogue."""
+    facts = override(
+        facts_for("gpt-5"),
+        keep=["temperature"],
+        drop=["user", "n"],
+        refuse=["seed"],
+        rename={"top_p": "nucleus"},
+    )
+
+    assert "temperature" not in facts.fields
+    assert (False, None) == (facts.fields["n"].refuse, facts.fields["user"].rename_to)
+    assert facts.fields["seed"].refuse
+    assert "nucleus" == facts.fields["top_p"].rename_to
+    assert "configuration" in facts.fields["user"].why
+
+
+def test_an_override_of_nothing_changes_nothing() -> None:
+    """And the facts that were given stay as they are."""
+    facts = facts_for("gpt-5")
+
+    assert facts == override(facts)
