@@ -70,6 +70,7 @@ def build_app(settings: Settings) -> Sanic[Any, Any]:
     @app.before_server_start
     async def open_services(app: Sanic[Any, Any]) -> None:
         logs.setup(settings.log_level)
+        app.ctx.draining = False
         app.ctx.services = build_services(settings)
         await app.ctx.services.open()
         _quiet_collector()
@@ -77,6 +78,10 @@ def build_app(settings: Settings) -> Sanic[Any, Any]:
     @app.after_server_start
     async def open_what_is_public(app: Sanic[Any, Any]) -> None:
         open_documents(app)  # only now are the routes there that sanic-ext makes
+
+    @app.before_server_stop
+    async def drain(app: Sanic[Any, Any]) -> None:
+        app.ctx.draining = True
 
     @app.after_server_stop
     async def close_services(app: Sanic[Any, Any]) -> None:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
+import signal
 import socket
 import sys
+import time
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -13,7 +17,7 @@ from sanic.exceptions import SanicException
 from sanic.worker.loader import AppLoader
 
 from server import create_app, logs
-from server.app import NAME, VERSION
+from server.app import GRACE_SECONDS, NAME, VERSION
 from server.config import is_loopback
 from server.settings import Settings
 
@@ -32,6 +36,7 @@ def serve(settings: Settings) -> None:
         Sanic.START_METHOD_SET = False
     loader = AppLoader(factory=partial(_application, settings))
     app = loader.load()
+    app.main_process_ready(_stop_while_starting)
     app.main_process_ready(partial(_announce, settings=settings))
     app.prepare(
         host=settings.host,
@@ -41,13 +46,35 @@ def serve(settings: Settings) -> None:
         motd=False,
     )
     Sanic.serve(primary=app, app_loader=loader)
+    _wait_for_workers(GRACE_SECONDS)
+
+
+def _wait_for_workers(seconds: float) -> None:
+    """Let draining workers finish: the manager gives up after ten seconds, and in a container all ends with us."""
+    deadline = time.monotonic() + seconds
+    for process in multiprocessing.active_children():
+        process.join(max(0.0, deadline - time.monotonic()))
+
+
+async def _stop_while_starting(app: Sanic[Any, Any]) -> None:
+    """Let a signal end the manager while it still waits for its workers to come up.
+
+    It would go on waiting, for workers that the signal has ended, and then kill its whole process group.
+    """
+    manager: Any = app.manager
+    all_up = manager._all_workers_ack
+    manager._all_workers_ack = lambda: manager._shutting_down or all_up()
 
 
 def _application(settings: Settings) -> Sanic[Any, Any]:
     """Make the application, in the main process and again in each worker.
 
     A forked worker inherits the main process's one, which it must not use: name and listeners belong there.
+    So do the signal handlers, until the worker sets its own.
     """
+    if "SANIC_WORKER_NAME" in os.environ:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
     with suppress(SanicException):
         Sanic.unregister_app(Sanic.get_app(NAME))
     return create_app(settings=settings)

@@ -84,7 +84,7 @@ def _line(call: Call, body: Fields | None, *, with_body: bool) -> dict[str, Any]
         # seconds of the system-wide clock: the reader takes the first line as zero
         "at": round(time.monotonic() - (now - call.started), 6),
         "method": "POST",
-        "path": _PATHS.get(call.surface, call.surface),
+        "path": _PATHS[call.surface],
         "headers": {},
         "body": body if with_body else None,
         "body_bytes": call.body_bytes,
