@@ -13,6 +13,7 @@ from sanic import HTTPResponse, Request
 
 from handlers.errors import as_gateway_error, envelope, outcome
 from handlers.ids import request_id
+from handlers.wire import PieceWriter
 from services import metrics
 from services.calls import Call, Reply
 from services.container import Services
@@ -89,14 +90,14 @@ async def _stream(request: Request, ask: Ask, services: Services) -> None:
         assert call.reply is not None
         head = [*_head(call, call.reply), *_STREAM_HEAD]
         response = await request.respond(Served(head=head, content_type=_EVENTS))
-        send = response.send
-        await send(first)
+        await response.send(first)
+        write = PieceWriter(request, response).write
         try:
             async for chunk in chunks:
-                await send(chunk)
+                await write(chunk)
         except Exception as exc:  # the status is gone: only a frame can tell the caller
             call.error = as_gateway_error(request, exc)
-            await send(error_frame(envelope(call.error)))
+            await write(error_frame(envelope(call.error)))
         await response.eof()
 
 

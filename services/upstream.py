@@ -187,6 +187,7 @@ class UpstreamStream:
         "_expired",
         "_forget",
         "_limits",
+        "_loop",
         "_reader",
         "_request",
         "_response",
@@ -212,6 +213,7 @@ class UpstreamStream:
         self._task: asyncio.Task[object] | None = None
         self._since = 0.0
         self._expired = False
+        self._loop = asyncio.get_running_loop()
 
     async def __aenter__(self) -> Self:
         return self
@@ -231,7 +233,7 @@ class UpstreamStream:
 
     async def read(self) -> bytes:
         """Return the next piece, empty at the end. Raises UpstreamTimeout, UpstreamBroken."""
-        self._task = asyncio.current_task()
+        self._task = asyncio.current_task(self._loop)  # without the loop it would ask for the process id
         self._since = time.monotonic()
         try:
             piece = await self._reader.read_chunk()

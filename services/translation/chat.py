@@ -23,18 +23,18 @@ _TRUE = msgspec.Raw(b"true")
 _encode = msgspec.json.encode
 
 
-class _Delta(msgspec.Struct):
+class _Delta(msgspec.Struct, gc=False):
     tool_calls: list[Any] | None = None
 
 
-class _Choice(msgspec.Struct):
+class _Choice(msgspec.Struct, gc=False):
     index: int = 0
     finish_reason: str | None = None
     delta: _Delta | None = None
     message: _Delta | None = None
 
 
-class _Chunk(msgspec.Struct):
+class _Chunk(msgspec.Struct, gc=False):
     """What is looked at in a frame; everything else passes unseen."""
 
     choices: list[_Choice] = []
@@ -234,7 +234,10 @@ class ChatRelay:
 
     def feed(self, chunk: bytes) -> bytes:
         """Return the caller's bytes. Raises UpstreamBroken for a frame that is no JSON, UpstreamError for an error."""
-        return b"".join([self._frame(data) for data in self._parser.feed(chunk)])
+        frames = self._parser.feed(chunk)
+        if len(frames) == 1:
+            return self._frame(frames[0])
+        return b"".join([self._frame(data) for data in frames])
 
     def close(self) -> bytes:
         """Return the stream's end. Raises UpstreamBroken when no finish reason was seen."""

@@ -32,11 +32,13 @@ class SSEParser:
 
         Raises UpstreamBroken when a single event exceeds the limit.
         """
+        if self._is_one_event(chunk):
+            return [chunk[6:-2]]
         if self._held_cr or b"\r" in chunk:
             chunk = self._only_lf(chunk)
         if not self._started:
             chunk = self._without_bom(chunk)
-        if not self._tail and chunk.endswith(b"\n\n"):  # the usual case: whole events, nothing left over
+        if not self._tail and chunk.endswith(b"\n\n"):  # whole events, nothing left over
             return [data for block in chunk.split(b"\n\n") if (data := _data(block)) is not None]
         return self._feed_slowly(chunk)
 
@@ -46,6 +48,18 @@ class SSEParser:
         self._tail.clear()
         data = _data(block)
         return [] if data is None else [data]
+
+    def _is_one_event(self, chunk: bytes) -> bool:
+        """Whether this is exactly one event of one data line and nothing waits: what nearly every chunk is."""
+        return (
+            chunk.startswith(b"data: ")
+            and chunk.find(b"\n") == len(chunk) - 2
+            and chunk.endswith(b"\n\n")
+            and b"\r" not in chunk
+            and self._started
+            and not self._tail
+            and not self._held_cr
+        )
 
     def _feed_slowly(self, chunk: bytes) -> list[bytes]:
         tail = self._tail

@@ -22,6 +22,9 @@ _NEWER = ("reasoning_effort", "verbosity", "prompt_cache_key", "safety_identifie
 class AzureMessage(chat.Message, forbid_unknown_fields=True, gc=False):
     """A message, with nothing in it that the schema does not name."""
 
+    annotations: list[Any] | None = None
+    """Part of every answer (wire §4.1), so a client that appends the answer to the conversation sends it back."""
+
 
 Probability = Annotated[float, msgspec.Meta(ge=0, le=1)]
 Penalty = Annotated[float, msgspec.Meta(ge=-2, le=2)]

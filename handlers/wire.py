@@ -1,0 +1,38 @@
+"""Write the pieces of a stream to the caller's connection.
+
+After the head has gone out through Sanic, each piece needs no more than its chunk framing and one write; Sanic's
+own way there passes five functions, a tenth of what a piece costs. Same rules: wait while the caller's side
+is full, stop when it has gone, and tell the connection's silence watch that something happened.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from sanic import HTTPResponse, Request
+from sanic.exceptions import RequestCancelled
+
+
+class PieceWriter:
+    """Writes to a response whose head, with `transfer-encoding: chunked`, has been sent."""
+
+    __slots__ = ("_protocol", "_transport", "_writable")
+
+    def __init__(self, request: Request, response: HTTPResponse) -> None:
+        if response.headers.get("transfer-encoding") != "chunked":
+            raise RuntimeError("the response is not sent in chunks")
+        self._transport: Any = request.transport
+        protocol: Any = self._transport.get_protocol()
+        self._protocol = protocol
+        self._writable = protocol._can_write
+
+    async def write(self, data: bytes) -> None:
+        """Send one piece; empty ones must not come here, they would end the body."""
+        if not self._writable.is_set():
+            await self._writable.wait()
+        transport = self._transport
+        if transport.is_closing():
+            raise RequestCancelled
+        transport.write(b"%x\r\n%b\r\n" % (len(data), data))
+        self._protocol._time = time.monotonic()

@@ -1,0 +1,428 @@
+"""From a request to an answer: which deployment is asked, and when another one is."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from services.calls import Caller
+from services.deployments import AccountDeployments
+from services.errors import (
+    BadRequest,
+    CredentialError,
+    GatewayError,
+    NoDeployment,
+    RateLimited,
+    UnknownModel,
+    UpstreamBroken,
+    UpstreamDenied,
+    UpstreamFailed,
+    UpstreamLimited,
+    UpstreamMissing,
+    UpstreamRefused,
+    UpstreamTimeout,
+    UpstreamUnreachable,
+)
+from services.options import ModelOptions, SubAccountOptions, TimeoutOverrides
+from services.upstream import TimeLimits
+from tests.services.pipeline_kit import STREAM, FakeStream, Kit, Step, error, failing, read, whole
+
+TWO = (("one", "d1"), ("two", "d2"))
+
+# What a deployment does → what another one is tried after, and whether the first is left alone.
+RETRIED: dict[str, tuple[Step, bool]] = {
+    "no connection": (UpstreamUnreachable("refused"), True),
+    "a timeout": (UpstreamTimeout("slow"), False),
+    "a broken answer": (UpstreamBroken("cut"), False),
+    "429": ((429, error()), True),
+    "500": ((500, error()), True),
+    "502": ((502, b"<html>"), True),
+    "503": ((503, b"no healthy upstream"), True),
+    "504": ((504, b"upstream request timeout"), False),
+    "404": ((404, error()), True),
+    "403": ((403, b"RBAC: access denied"), True),
+    "no json": ((200, b"<html>"), False),
+    "an error inside a 200": ((200, error()), True),
+}
+
+
+async def asked(kit: Kit, *, stream: bool, **body: Any) -> bytes:
+    """Serve one request to its end."""
+    if stream:
+        return await read(await kit.pipeline.stream(kit.ask(stream=True, **body)))
+    reply = await kit.pipeline.whole(kit.ask(**body))
+    assert reply.answer is not None
+    return reply.answer.body
+
+
+def as_stream(step: Step) -> Step:
+    """The same, where a stream was asked for."""
+    if isinstance(step, tuple) and step[0] == 200:
+        return FakeStream(200, b"data: " + step[1] + b"\n\n")
+    return step
+
+
+# --- fail-over ---
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("name", RETRIED)
+async def test_trap_21_another_deployment_is_tried_before_the_first_byte(name: str, stream: bool) -> None:
+    """Trap 21: the caller gets its answer, learns of two attempts, and nothing stays counted."""
+    kit = Kit(*TWO)
+    step, rests = RETRIED[name]
+    kit.script(d1=as_stream(step) if stream else step, d2=(200, STREAM if stream else whole()))
+
+    assert b"gpt-4o" in await asked(kit, stream=stream)
+    reply = kit.calls[0].reply
+    assert reply is not None
+    assert ("d2", 2, "two") == (reply.deployment.id, reply.attempts, reply.deployment.sub_account)
+    assert ({}, rests) == (kit.in_flight, kit.resting("d1"))
+    assert all(one.closed for one in kit.upstream.streams)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("status", [400, 413, 422])
+async def test_a_refusal_is_not_tried_elsewhere(status: int, stream: bool) -> None:
+    """It is about the request: asked once, told as it is, and nobody rests."""
+    kit = Kit(*TWO)
+    kit.script(d1=(status, error("too long")))
+    caught = await failing(lambda: asked(kit, stream=stream))
+
+    assert (UpstreamRefused, "too long", ["d1"]) == (type(caught), caught.public, kit.upstream.asked)
+    assert ({}, False) == (kit.in_flight, kit.resting("d1"))
+
+
+@pytest.mark.parametrize("end", [UpstreamBroken("cut"), UpstreamTimeout("stall")])
+async def test_trap_21_never_after_the_first_byte(end: GatewayError) -> None:
+    """Trap 21: a late failure is the caller's to see."""
+    kit = Kit(*TWO)
+    first = STREAM.index(b'"finish_reason":"stop"')
+    kit.script(d1=FakeStream(200, STREAM[:first], then=end))
+    chunks = await kit.pipeline.stream(kit.ask(stream=True))
+    got = [await anext(chunks)]
+
+    with pytest.raises(type(end)):
+        await anext(chunks)
+    await chunks.aclose()
+    assert (1, ["d1"], {}) == (len(got), kit.upstream.asked, kit.in_flight)
+    assert 1 == kit.upstream.streams[0].closed
+
+
+async def test_a_stream_that_ends_without_a_finish_is_broken() -> None:
+    """Trap 24: no success-looking end."""
+    kit = Kit(("one", "d1"))
+    kit.script(d1=FakeStream(200, STREAM[: STREAM.index(b'"finish_reason":"stop"') - 200]))
+
+    assert UpstreamBroken is type(await failing(lambda: asked(kit, stream=True)))
+
+
+async def test_a_stream_that_is_only_an_end_is_broken() -> None:
+    """`[DONE]` alone is no answer."""
+    kit = Kit(("one", "d1"))
+    kit.script(d1=FakeStream(200, b"data: [DONE]\n\n"))
+
+    assert UpstreamBroken is type(await failing(lambda: asked(kit, stream=True)))
+
+
+async def test_a_stream_that_comes_whole_has_one_end() -> None:
+    """Trap 7: without a blank line at its end, all of it is in the first event, and nothing follows."""
+    kit = Kit(("one", "d1"))
+    kit.script(d1=FakeStream(200, b'data: {"choices":[{"delta":{},"finish_reason":"stop"}]}'))
+
+    assert 1 == (await asked(kit, stream=True)).count(b"[DONE]")
+    assert ({}, 1) == (kit.in_flight, kit.upstream.streams[0].closed)
+
+
+async def test_attempts_are_bounded() -> None:
+    """As configured, however many deployments there are; the last failure is told."""
+    kit = Kit(*((f"s{n}", f"d{n}") for n in range(9)), attempts=3)
+    kit.script(**{f"d{n}": (503, error(f"busy {n}")) for n in range(9)})
+    caught = await failing(lambda: asked(kit, stream=False))
+
+    assert (["d0", "d1", "d2"], "busy 2") == (kit.upstream.asked, caught.public)
+    assert 3 == kit.calls[0].attempts
+
+
+@pytest.mark.parametrize("step", [(500, error()), UpstreamUnreachable("refused")])
+async def test_with_nobody_else_the_same_is_asked_again_after_a_pause(step: Step) -> None:
+    """Such failures often pass at once; the pauses grow."""
+    kit = Kit(("one", "d1"))
+    kit.script(d1=[step, step, (200, whole())])
+    await asked(kit, stream=False)
+
+    assert ["d1"] * 3 == kit.upstream.asked
+    assert [True, True] == [low <= s <= 10 * low for s, low in zip(kit.slept, (0.05, 0.1), strict=True)]
+
+
+@pytest.mark.parametrize("step", [(429, error()), (404, error()), (403, b"x"), UpstreamTimeout("slow")])
+async def test_with_nobody_else_other_failures_are_told_at_once(step: Step) -> None:
+    """Asking the same again would not help, or would be billed again."""
+    kit = Kit(("one", "d1"))
+    kit.script(d1=step)
+    await failing(lambda: asked(kit, stream=False))
+
+    assert (["d1"], []) == (kit.upstream.asked, kit.slept)
+
+
+@pytest.mark.parametrize(("asked_for", "rests"), [(7.0, 7.0), (None, 30.0), (1e300, 600.0)])
+async def test_a_deployment_rests_as_long_as_it_says(asked_for: float | None, rests: float) -> None:
+    """Its Retry-After, or the configured cool-down; never absurdly long."""
+    kit = Kit(*TWO)
+    kit.upstream.retry_after = asked_for
+    kit.script(d1=(429, error()))
+    await asked(kit, stream=False)
+
+    assert rests - 1 < kit.balancer.resting_seconds(kit.deployments[:1]) <= rests
+
+
+async def test_retry_after_reaches_the_caller() -> None:
+    """When all are limited."""
+    kit = Kit(("one", "d1"))
+    kit.upstream.retry_after = 7.0
+    kit.script(d1=(429, error()))
+    caught = await failing(lambda: asked(kit, stream=False))
+
+    assert (UpstreamLimited, 7.0) == (type(caught), caught.retry_after)
+
+
+async def test_a_missing_deployment_is_looked_for_again() -> None:
+    """Wire §6.2: in its sub-account, and only there."""
+    kit = Kit(*TWO)
+    kit.script(d1=(404, error()))
+    await asked(kit, stream=False)
+
+    assert ["one"] == kit.rediscovered
+
+
+# --- tokens ---
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_trap_22_a_refused_token_is_renewed_once(stream: bool) -> None:
+    """Trap 22: the same deployment is asked with a new one; the caller sees nothing of it."""
+    kit = Kit(*TWO)
+    kit.upstream.tokens["d1"] = "t-1"
+    kit.script(d1=(200, STREAM if stream else whole()))
+    await asked(kit, stream=stream)
+
+    assert [("d1", "t-0"), ("d1", "t-1")] == [sent[:2] for sent in kit.upstream.sent]
+    assert (1, {}) == (kit.calls[0].attempts, kit.in_flight)
+    assert all(one.closed for one in kit.upstream.streams)
+
+
+async def test_trap_22_a_hundred_refusals_renew_once() -> None:
+    """Trap 22: all are served, with one new token."""
+    kit = Kit(("one", "d1"))
+    kit.upstream.tokens["d1"] = "t-1"
+    kit.upstream.gate.clear()
+    tasks = [asyncio.ensure_future(asked(kit, stream=False)) for _ in range(100)]
+    while len(kit.upstream.sent) < 100:
+        await asyncio.sleep(0)
+    kit.upstream.gate.set()
+    await asyncio.gather(*tasks)
+
+    assert (1, {}) == (kit.tokens["one"].number, kit.in_flight)
+    assert {"t-0": 100, "t-1": 100} == Counter(sent[1] for sent in kit.upstream.sent)
+
+
+async def test_trap_22_there_is_no_second_renewal() -> None:
+    """Trap 22: a new token that is refused too is a denial, shown as our fault and not the caller's."""
+    kit = Kit(("one", "d1"))
+    kit.script(d1=(401, b"Jwt is expired"))
+    caught = await failing(lambda: asked(kit, stream=False))
+
+    assert (UpstreamDenied, 502, 2) == (type(caught), caught.status, len(kit.upstream.sent))
+
+
+async def test_a_token_that_was_renewed_a_moment_ago_is_not_renewed_again() -> None:
+    """The next candidate is asked instead."""
+    kit = Kit(*TWO)
+    kit.tokens["one"].stubborn = True
+    kit.script(d1=(401, b""))
+    await asked(kit, stream=False)
+
+    assert (["d1", "d2"], 0) == (kit.upstream.asked, kit.tokens["one"].number)
+
+
+async def test_a_sub_account_without_a_token_is_passed_over() -> None:
+    """Its deployments rest."""
+    kit = Kit(*TWO)
+    kit.tokens["one"].valid, kit.tokens["one"].failing = False, True
+    await asked(kit, stream=False)
+
+    assert (["d2"], True, {}) == (kit.upstream.asked, kit.resting("d1"), kit.in_flight)
+
+
+async def test_without_any_token_the_caller_learns_that_it_is_not_its_fault() -> None:
+    """502, and nothing is sent."""
+    kit = Kit(("one", "d1"))
+    kit.tokens["one"].valid, kit.tokens["one"].failing = False, True
+    caught = await failing(lambda: asked(kit, stream=False))
+
+    assert (CredentialError, 502, []) == (type(caught), caught.status, kit.upstream.asked)
+
+
+# --- choosing ---
+
+
+async def test_trap_52_a_share_of_the_traffic_goes_where_it_should() -> None:
+    """Trap 52: 100 requests at 10 to 90 are exactly that, whatever the strategy."""
+    weights = {"gpt-4o": ModelOptions(weights={"d1": 10.0, "d2": 90.0})}
+    kit = Kit(*TWO, models=weights, strategy="least-in-flight")
+    for _ in range(100):
+        await asked(kit, stream=False)
+
+    assert {"d1": 10, "d2": 90} == Counter(kit.upstream.asked)
+
+
+async def test_trap_52_one_request_is_one_pick() -> None:
+    """Trap 52: two deployments in turn get every second request."""
+    kit = Kit(*TWO, strategy="round-robin")
+    for _ in range(4):
+        await asked(kit, stream=False)
+
+    assert ["d1", "d2", "d1", "d2"] == kit.upstream.asked
+
+
+async def test_a_rollout_translates_for_each_backend() -> None:
+    """The attempt at another backend model gets a body of its own."""
+    kit = Kit(("one", "d1", "gpt-5"), ("one", "d2", "gpt-4o"))
+    kit.catalog.update(
+        {"one": AccountDeployments(SubAccountOptions("one"), {"chat": tuple(kit.deployments)}, ())}
+    )
+    kit.script(d1=(503, error()))
+    reply = await kit.pipeline.whole(kit.ask("chat", temperature=0.5))
+
+    assert [{"messages": []}, {"messages": [], "temperature": 0.5}] == [
+        json.loads(sent[2]) for sent in kit.upstream.sent
+    ]
+    assert ((), "chat") == (reply.dropped, reply.model)
+
+
+async def test_a_models_own_time_limits_hold() -> None:
+    """What is not set is the general one's."""
+    own = ModelOptions(timeouts=TimeoutOverrides(stall=5))
+    kit = Kit(("one", "d1"), models={"gpt-4o": own}, limits=TimeLimits(1, 2, 3, 4))
+    await asked(kit, stream=False)
+
+    assert TimeLimits(1, 2, 5, 4) == kit.upstream.sent[0][3]
+
+
+# --- fallbacks ---
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_trap_56_a_fallback_is_visible(stream: bool) -> None:
+    """Trap 56: where it is configured, another model answers, under its own name."""
+    models = {"gpt-4o": ModelOptions(fallbacks=("nobody", "gpt-4.1"))}
+    kit = Kit(("one", "d1"), ("one", "d2", "gpt-4.1"), models=models)
+    kit.script(d1=(429, error()), d2=(200, STREAM if stream else whole()))
+    body = await asked(kit, stream=stream)
+
+    assert b'"model":"gpt-4.1"' in body
+    call = kit.calls[0]
+    assert call.reply is not None
+    assert ("gpt-4o", "gpt-4.1", 2) == (call.model, call.reply.model, call.reply.attempts)
+    assert {} == kit.in_flight
+
+
+async def test_trap_56_without_configuration_there_is_none() -> None:
+    """Trap 56: another model is never asked by itself."""
+    kit = Kit(("one", "d1"), ("one", "d2", "gpt-4.1"))
+    kit.script(d1=(429, error()))
+    await failing(lambda: asked(kit, stream=False))
+
+    assert ["d1"] == kit.upstream.asked
+
+
+async def test_when_the_fallbacks_fail_too_the_first_failure_is_told() -> None:
+    """It is the one about the model that was asked for."""
+    kit = Kit(
+        ("one", "d1"), ("one", "d2", "gpt-4.1"), models={"gpt-4o": ModelOptions(fallbacks=("gpt-4.1",))}
+    )
+    kit.script(d1=(429, error("first")), d2=(400, error("second")))
+    caught = await failing(lambda: asked(kit, stream=False))
+
+    assert ("first", ["d1", "d2"]) == (caught.public, kit.upstream.asked)
+
+
+async def test_a_refusal_needs_no_fallback() -> None:
+    """Another model is not asked what this one refused."""
+    kit = Kit(
+        ("one", "d1"), ("one", "d2", "gpt-4.1"), models={"gpt-4o": ModelOptions(fallbacks=("gpt-4.1",))}
+    )
+    kit.script(d1=(400, error()))
+    await failing(lambda: asked(kit, stream=False))
+
+    assert ["d1"] == kit.upstream.asked
+
+
+async def test_a_model_without_deployments_has_its_fallback() -> None:
+    """That is when it is needed most."""
+    kit = Kit(("one", "d1"), models={"gone": ModelOptions(fallbacks=("nobody", "gpt-4o"))})
+    reply = await kit.pipeline.whole(kit.ask("gone"))
+
+    assert "gpt-4o" == reply.model
+
+
+# --- before any attempt ---
+
+
+async def test_a_model_that_nothing_serves_is_a_503() -> None:
+    """Nothing is sent."""
+    kit = Kit(("one", "d1"), models={"gone": ModelOptions(fallbacks=("nobody",))})
+
+    with pytest.raises(NoDeployment):
+        await kit.pipeline.whole(kit.ask("gone"))
+
+
+async def test_trap_56_an_unknown_model_is_a_404() -> None:
+    """Trap 56: with the name that was asked for."""
+    with pytest.raises(UnknownModel, match="gpt-9"):
+        await Kit(("one", "d1")).pipeline.whole(Kit().ask("gpt-9"))
+
+
+async def test_a_model_that_the_key_is_not_for_does_not_exist() -> None:
+    """Its name is not confirmed."""
+    kit = Kit(("one", "d1"))
+    caller = Caller(name="c", id=b"c", models=("text-*",))
+
+    with pytest.raises(UnknownModel) as caught:
+        await kit.pipeline.whole(kit.ask(caller=caller))
+    assert "Did you mean" not in str(caught.value)
+
+
+async def test_a_family_that_is_not_spoken_is_said_to_be() -> None:
+    """400 naming the kind of deployment."""
+    kit = Kit(("one", "d1"), models={"gpt-4o": ModelOptions(family="aws-bedrock")})
+
+    with pytest.raises(BadRequest, match="aws-bedrock"):
+        await kit.pipeline.whole(kit.ask())
+
+
+async def test_the_limit_of_requests_comes_first() -> None:
+    """Beyond it nothing is sent."""
+    kit = Kit(("one", "d1"), per_minute=1)
+    await kit.pipeline.whole(kit.ask())
+
+    with pytest.raises(RateLimited):
+        await kit.pipeline.whole(kit.ask())
+    assert ["d1"] == kit.upstream.asked
+
+
+@pytest.mark.parametrize(
+    "kind", [UpstreamFailed, UpstreamMissing, UpstreamDenied, UpstreamLimited, UpstreamUnreachable]
+)
+async def test_who_failed_is_passed_over_by_the_next_request(kind: type[GatewayError]) -> None:
+    """The next one goes to the other at once."""
+    kit = Kit(*TWO)
+    kit.script(d1=kind("x"))
+    await asked(kit, stream=False)
+    await asked(kit, stream=False)
+
+    assert ["d1", "d2", "d2"] == kit.upstream.asked
