@@ -1,4 +1,4 @@
-"""Write the pieces of a stream to the caller's connection.
+"""The caller's connection: the pieces of a stream on it, and its end.
 
 After the head has gone out through Sanic, each piece needs no more than its chunk framing and one write; Sanic's
 own way there passes five functions, a tenth of what a piece costs. Same rules: wait while the caller's side
@@ -12,6 +12,7 @@ from typing import Any
 
 from sanic import HTTPResponse, Request
 from sanic.exceptions import RequestCancelled
+from sanic.server import HttpProtocol
 
 
 class PieceWriter:
@@ -36,3 +37,17 @@ class PieceWriter:
             raise RequestCancelled
         transport.write(b"%x\r\n%b\r\n" % (len(data), data))
         self._protocol._time = time.monotonic()
+
+
+class DrainingProtocol(HttpProtocol):
+    """Sanic's protocol, whose connections end with the request they are serving when the worker stops.
+
+    Sanic closes the idle ones, once. One that is busy at that moment would be idle a little later, stay open until
+    the grace time is over, and take new requests from nginx meanwhile.
+    """
+
+    def close_if_idle(self) -> bool:
+        """Close the connection now if it is idle, else after the answer."""
+        if self._http is not None:
+            self._http.keep_alive = False
+        return bool(super().close_if_idle())

@@ -16,6 +16,7 @@ from sanic import Sanic
 from sanic.exceptions import SanicException
 from sanic.worker.loader import AppLoader
 
+from handlers.wire import DrainingProtocol
 from server import create_app, logs
 from server.app import GRACE_SECONDS, NAME, VERSION
 from server.config import is_loopback
@@ -36,7 +37,7 @@ def serve(settings: Settings) -> None:
         Sanic.START_METHOD_SET = False
     loader = AppLoader(factory=partial(_application, settings))
     app = loader.load()
-    app.main_process_ready(_stop_while_starting)
+    app.main_process_ready(_stop_cleanly)
     app.main_process_ready(partial(_announce, settings=settings))
     app.prepare(
         host=settings.host,
@@ -44,6 +45,7 @@ def serve(settings: Settings) -> None:
         workers=settings.workers,
         access_log=False,
         motd=False,
+        protocol=DrainingProtocol,
     )
     Sanic.serve(primary=app, app_loader=loader)
     _wait_for_workers(GRACE_SECONDS)
@@ -56,13 +58,23 @@ def _wait_for_workers(seconds: float) -> None:
         process.join(max(0.0, deadline - time.monotonic()))
 
 
-async def _stop_while_starting(app: Sanic[Any, Any]) -> None:
-    """Let a signal end the manager while it still waits for its workers to come up.
+async def _stop_cleanly(app: Sanic[Any, Any]) -> None:
+    """Mend two things about how the manager stops.
 
-    It would go on waiting, for workers that the signal has ended, and then kill its whole process group.
+    It keeps the listening socket until all workers have drained: connections would be accepted by the kernel and
+    answered by nobody. And while it waits for workers to come up it goes on waiting for those that the signal
+    has ended, and then kills its whole process group.
     """
     manager: Any = app.manager
-    all_up = manager._all_workers_ack
+    shut_down, all_up = manager.shutdown, manager._all_workers_ack
+
+    def refuse_and_shut_down() -> None:
+        for server in app.state.server_info:
+            if listening := server.settings.get("sock"):
+                listening.close()
+        shut_down()
+
+    manager.shutdown = refuse_and_shut_down
     manager._all_workers_ack = lambda: manager._shutting_down or all_up()
 
 

@@ -59,6 +59,16 @@ class TimeLimits(msgspec.Struct, frozen=True):
         """`total`, as the client wants it."""
         return timedelta(seconds=self.total)
 
+    @property
+    def silence(self) -> float:
+        """The client's only limit for reading, which counts before the head and within the body alike."""
+        return max(self.first_byte, self.stall)
+
+    @property
+    def head(self) -> float | None:
+        """The limit to the head where the client's is longer, else None."""
+        return self.first_byte if self.first_byte < self.stall else None
+
 
 class Pool(msgspec.Struct, frozen=True):
     """Kept connections: how many idle ones per host, and for how long (seconds)."""
@@ -97,10 +107,13 @@ class Upstream:
         """
         request = self._request(url, head, body, request_id, limits).timeout(limits.whole)
         try:
-            response = await request.build().send()
+            async with asyncio.timeout(limits.head):
+                response = await request.build().send()
             data = (await response.bytes()).to_bytes()
         except PyreqwestError as exc:
             _raise_as_ours(exc)
+        except TimeoutError as exc:
+            raise _silent(limits) from exc
         return WholeAnswer(response.status, data, _retry_after(response), _request_id(response))
 
     async def open(
@@ -114,9 +127,12 @@ class Upstream:
         # Without this the first 64 KB of a stream are held back (design §5).
         request = builder.streamed_read_buffer_limit(0).build_streamed()
         try:
-            response = await request.__aenter__()
+            async with asyncio.timeout(limits.head):
+                response = await request.__aenter__()
         except PyreqwestError as exc:
             _raise_as_ours(exc)
+        except TimeoutError as exc:
+            raise _silent(limits) from exc
         stream = UpstreamStream(request, response, limits=limits, forget=self._watched.discard)
         self._watched.add(stream)
         self._start_watch()
@@ -140,7 +156,7 @@ class Upstream:
 
     def _client(self, limits: TimeLimits) -> Client:
         """Return the client for these limits: reading is limited per client, and few models differ."""
-        key = (limits.connect, limits.first_byte)
+        key = (limits.connect, limits.silence)
         client = self._clients.get(key)
         if client is None:
             client = self._clients[key] = self._build(limits)
@@ -150,7 +166,7 @@ class Upstream:
         builder = (
             ClientBuilder()
             .connect_timeout(timedelta(seconds=limits.connect))
-            .read_timeout(timedelta(seconds=limits.first_byte))
+            .read_timeout(timedelta(seconds=limits.silence))
             .pool_max_idle_per_host(self._pool.max_idle)
             .pool_idle_timeout(timedelta(seconds=self._pool.idle_seconds))
             .follow_redirects(False)
@@ -269,6 +285,12 @@ class UpstreamStream:
         task = asyncio.current_task()
         if self._expired and task is not None and task.uncancel() == 0:
             raise UpstreamTimeout(f"the upstream's stream was silent for {self._limits.stall:g} s") from None
+
+
+def _silent(limits: TimeLimits) -> UpstreamTimeout:
+    return UpstreamTimeout(
+        f"no response head within {limits.first_byte:g} s", public="the upstream did not answer in time"
+    )
 
 
 def _raise_as_ours(exc: PyreqwestError) -> NoReturn:

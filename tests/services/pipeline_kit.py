@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any
@@ -14,7 +13,7 @@ from services.accounts import Account
 from services.answers import AnswerCache
 from services.balancer import Balancer
 from services.board import Board
-from services.calls import ANONYMOUS, Call, Caller
+from services.calls import ANONYMOUS, Call
 from services.catalog import Catalog
 from services.deployments import AccountDeployments, Deployment
 from services.errors import CredentialError, GatewayError
@@ -45,8 +44,8 @@ def error(message: str = "why") -> bytes:
 class FakeStream(UpstreamStream):
     """An upstream's stream: pieces, then an end or a failure. `gate` holds back all but the first."""
 
-    request_id = "up-1"  # type: ignore[assignment]
-    retry_after: float | None = None  # type: ignore[assignment]
+    request_id = "up-1"
+    retry_after: float | None = None
 
     def __init__(self, status: int, *pieces: bytes, then: BaseException | None = None) -> None:
         self.status = status
@@ -96,7 +95,9 @@ class FakeUpstream:
         """The deployments that were asked, in order."""
         return [sent[0] for sent in self.sent]
 
-    async def _step(self, url: str, head: Any, body: bytes, limits: TimeLimits) -> Step:
+    async def _step(
+        self, url: str, head: Any, body: bytes, limits: TimeLimits
+    ) -> tuple[int, bytes] | FakeStream:
         one = url.split("/deployments/")[1].split("/")[0]
         token = head["authorization"].removeprefix("Bearer ")
         self.sent.append((one, token, body, limits))
@@ -122,6 +123,7 @@ class FakeUpstream:
     ) -> FakeStream:
         step = await self._step(url, head, body, limits)
         stream = FakeStream(*step) if isinstance(step, tuple) else step
+        assert isinstance(stream, FakeStream)
         stream.retry_after = self.retry_after
         self.streams.append(stream)
         return stream
@@ -216,10 +218,17 @@ class Kit:
         for one, script in steps.items():
             self.upstream.steps[one] = list(script) if isinstance(script, list) else [script]  # type: ignore[list-item]
 
-    def ask(self, model: str = "gpt-4o", *, stream: bool = False, caller: Caller = ANONYMOUS, **body: Any) -> Ask:
+    def ask(
+        self,
+        model: Any = "gpt-4o",
+        *,
+        stream: Any = False,
+        caller: Any = ANONYMOUS,
+        **body: Any,
+    ) -> Ask:
         """A request; the same body for the same arguments."""
         members = {"model": model, "messages": []} | body
-        call = Call(surface="chat", caller=caller, request_id="r", started=time.perf_counter())
+        call = Call(surface="chat", caller=caller, request_id="r", started=0.0)
         call.stream = stream
         self.calls.append(call)
         return Ask(
@@ -239,6 +248,15 @@ class Kit:
         """Whether a deployment is left alone."""
         deployment = next(each for each in self.deployments if each.id == one)
         return self.balancer.resting_seconds([deployment]) > 0
+
+
+async def asked(kit: Kit, *, stream: bool, **body: Any) -> bytes:
+    """Serve one request to its end."""
+    if stream:
+        return await read(await kit.pipeline.stream(kit.ask(stream=True, **body)))
+    reply = await kit.pipeline.whole(kit.ask(**body))
+    assert reply.answer is not None
+    return reply.answer.body
 
 
 async def failing(action: Callable[[], Awaitable[object]]) -> GatewayError:

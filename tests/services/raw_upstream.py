@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import socket
+import ssl
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
@@ -75,11 +76,12 @@ class RawUpstream:
     gone: asyncio.Event = field(default_factory=asyncio.Event)
     connections: int = 0
     port: int = 0
+    scheme: str = "http"
 
     @property
     def url(self) -> str:
         """A deployment URL."""
-        return f"http://127.0.0.1:{self.port}/v2/inference/deployments/d1"
+        return f"{self.scheme}://127.0.0.1:{self.port}/v2/inference/deployments/d1"
 
     def script(self, *scripts: Script) -> None:
         """Set what happens from now on."""
@@ -113,17 +115,17 @@ async def _request(reader: asyncio.StreamReader, connection: int) -> Seen | None
 
 
 @contextlib.asynccontextmanager
-async def raw_upstream() -> AsyncIterator[RawUpstream]:
+async def raw_upstream(tls: ssl.SSLContext | None = None) -> AsyncIterator[RawUpstream]:
     """Listen on a free port of loopback."""
-    upstream = RawUpstream()
+    upstream = RawUpstream(scheme="https" if tls else "http")
     tasks: set[asyncio.Task[None]] = set()
 
     def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.get_running_loop().create_task(upstream.serve(reader, writer))  # noqa: TID251
+        task = asyncio.get_running_loop().create_task(upstream.serve(reader, writer))
         tasks.add(task)
         task.add_done_callback(tasks.discard)
 
-    server = await asyncio.start_server(accept, "127.0.0.1", 0)
+    server = await asyncio.start_server(accept, "127.0.0.1", 0, ssl=tls)
     upstream.port = server.sockets[0].getsockname()[1]
     try:
         yield upstream

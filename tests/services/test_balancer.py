@@ -30,7 +30,9 @@ class Bench:
         self.clock = FakeClock()
         self.balancer = Balancer(board or Board(), strategy=strategy, clock=self.clock)
 
-    def picks(self, count: int, *candidates: Deployment, shares: bool = False, keep: bool = False) -> list[str]:
+    def picks(
+        self, count: int, *candidates: Deployment, shares: bool = False, keep: bool = False
+    ) -> list[str]:
         """The ids of so many picks, each released at once unless kept."""
         ids = []
         for _ in range(count):

@@ -28,7 +28,13 @@ def call(**fields: Any) -> Call:
 
 def reply(**fields: Any) -> Reply:
     """Where an answer came from."""
-    known = {"model": "m", "deployment": SOURCE, "attempts": 2, "dropped": (), "upstream_seconds": 0.9}
+    known: dict[str, Any] = {
+        "model": "m",
+        "deployment": SOURCE,
+        "attempts": 2,
+        "dropped": (),
+        "upstream_seconds": 0.9,
+    }
     return Reply(**(known | fields))
 
 
@@ -122,4 +128,6 @@ def test_trap_49_the_head_names_group_client_and_tenant() -> None:
 
 def test_a_new_token_makes_a_new_head() -> None:
     """And the old one is gone."""
-    assert ["Bearer a", "Bearer a", "Bearer b"] == [one["authorization"] for one in head_of("", "a", "a", "b")]
+    assert ["Bearer a", "Bearer a", "Bearer b"] == [
+        one["authorization"] for one in head_of("", "a", "a", "b")
+    ]

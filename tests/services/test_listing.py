@@ -50,7 +50,7 @@ async def test_an_entry_has_openais_shape_and_what_is_known() -> None:
 
 async def test_aliases_are_shown() -> None:
     """A client may use them."""
-    listed = ModelList(catalog_of(**{"gpt_5": ModelOptions(aliases=("fast",))}))
+    listed = ModelList(catalog_of(gpt_5=ModelOptions(aliases=("fast",))))
 
     assert ["fast"] == listed.one("fast", ANONYMOUS)["aliases"]
 
@@ -58,7 +58,11 @@ async def test_aliases_are_shown() -> None:
 async def test_only_what_can_be_asked_for_is_listed() -> None:
     """Not what is hidden, not what nothing serves, not what the gateway does not speak."""
     catalog = catalog_of(
-        "gpt-5", "gpt-4o", "anthropic--claude-4.6-sonnet", gpt_4o=ModelOptions(hidden=True), gone=ModelOptions()
+        "gpt-5",
+        "gpt-4o",
+        "anthropic--claude-4.6-sonnet",
+        gpt_4o=ModelOptions(hidden=True),
+        gone=ModelOptions(),
     )
 
     assert ["gpt-5"] == await ids(ModelList(catalog))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import subprocess
 import sys
@@ -19,6 +18,7 @@ from services.calls import ANONYMOUS, Call, Reply
 from services.deployments import Deployment
 from services.errors import BadRequest, CallerLeft, UpstreamFailed
 from services.translation.replies import Answer, Usage
+from tests.services.waiting import until
 
 
 @pytest.fixture(autouse=True)
@@ -44,7 +44,10 @@ class Delta:
         return self._now() - self.before
 
 
-def call(surface: str, *, usage: Usage | None = Usage(3, 4, 7), **fields: Any) -> Call:
+USAGE = Usage(3, 4, 7)
+
+
+def call(surface: str, *, usage: Usage | None = USAGE, **fields: Any) -> Call:
     """A call that was answered."""
     one = Call(surface=surface, caller=ANONYMOUS, request_id="r", started=time.perf_counter() - 1)
     one.status = 200
@@ -75,8 +78,9 @@ async def test_an_answer_is_counted_once(request: pytest.FixtureRequest) -> None
 )
 async def test_tokens_are_billed_once(fields: dict[str, Any], series: str) -> None:
     """Neither to those that shared a call nor to those served from the cache."""
-    counted, tokens = Delta(series, surface="chat"), Delta(
-        "gen_ai_client_token_usage_total", model="gpt-4o", kind="input"
+    counted, tokens = (
+        Delta(series, surface="chat"),
+        Delta("gen_ai_client_token_usage_total", model="gpt-4o", kind="input"),
     )
     one = call("chat", **fields)
     assert one.reply is not None
@@ -114,7 +118,9 @@ async def test_a_failure_is_counted_by_its_code(error: Exception, code: str, lef
 def test_attempts_are_counted_by_outcome() -> None:
     """`ok`, or the failure's code."""
     labels = {"sub_account": "main", "model": "gpt-4o"}
-    series = [Delta("aicore_upstream_attempts_total", outcome=how, **labels) for how in ("ok", "upstream_error")]
+    series = [
+        Delta("aicore_upstream_attempts_total", outcome=how, **labels) for how in ("ok", "upstream_error")
+    ]
     metrics.count_attempt("main", "gpt-4o", None)
     metrics.count_attempt("main", "gpt-4o", UpstreamFailed("x"))
 
@@ -143,9 +149,7 @@ async def test_counts_are_written_by_themselves(monkeypatch: pytest.MonkeyPatch)
     """Within the flush interval, without anybody asking."""
     monkeypatch.setattr(metrics, "_FLUSH_SECONDS", 0.001)
     metrics.count(call("chat"))
-    async with asyncio.timeout(5):
-        while metrics._sums:
-            await asyncio.sleep(0.001)
+    await until(lambda: not metrics._sums)
 
     assert None is metrics._timer
 
@@ -159,6 +163,14 @@ async def test_a_burst_is_written_early(monkeypatch: pytest.MonkeyPatch) -> None
     assert len(metrics._samples) <= 11
     assert metrics._timer is not None
     metrics._timer.cancel()
+
+
+def test_a_scrape_writes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """This worker's own numbers are never a second behind."""
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
+    metrics.count_attempt("main", "gpt-4o", None)
+
+    assert (b"", {}) == (metrics.render(), metrics._sums)
 
 
 _WORKER = """

@@ -5,19 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
-from typing import Any
+from types import SimpleNamespace
 
 import pytest
 
-from services.calls import Caller
 from services.deployments import AccountDeployments
 from services.errors import (
-    BadRequest,
     CredentialError,
     GatewayError,
-    NoDeployment,
-    RateLimited,
-    UnknownModel,
     UpstreamBroken,
     UpstreamDenied,
     UpstreamFailed,
@@ -29,7 +24,8 @@ from services.errors import (
 )
 from services.options import ModelOptions, SubAccountOptions, TimeoutOverrides
 from services.upstream import TimeLimits
-from tests.services.pipeline_kit import STREAM, FakeStream, Kit, Step, error, failing, read, whole
+from tests.services.pipeline_kit import STREAM, FakeStream, Kit, Step, asked, error, failing, whole
+from tests.services.waiting import until
 
 TWO = (("one", "d1"), ("two", "d2"))
 
@@ -48,15 +44,6 @@ RETRIED: dict[str, tuple[Step, bool]] = {
     "no json": ((200, b"<html>"), False),
     "an error inside a 200": ((200, error()), True),
 }
-
-
-async def asked(kit: Kit, *, stream: bool, **body: Any) -> bytes:
-    """Serve one request to its end."""
-    if stream:
-        return await read(await kit.pipeline.stream(kit.ask(stream=True, **body)))
-    reply = await kit.pipeline.whole(kit.ask(**body))
-    assert reply.answer is not None
-    return reply.answer.body
 
 
 def as_stream(step: Step) -> Step:
@@ -190,6 +177,20 @@ async def test_retry_after_reaches_the_caller() -> None:
     assert (UpstreamLimited, 7.0) == (type(caught), caught.retry_after)
 
 
+async def test_the_wait_for_the_upstream_begins_with_the_first_attempt(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A failed attempt is not the gateway's own time."""
+    kit = Kit(*TWO)
+    kit.script(d1=(503, error()))
+    times = iter([10.0, 12.0, 15.0])  # the start, and an answer to each attempt
+    monkeypatch.setattr("services.pipeline.time", SimpleNamespace(perf_counter=lambda: next(times)))
+    ask = kit.ask()
+    reply = await kit.pipeline.whole(ask)
+
+    assert (2, 5.0) == (reply.attempts, reply.upstream_seconds)
+
+
 async def test_a_missing_deployment_is_looked_for_again() -> None:
     """Wire §6.2: in its sub-account, and only there."""
     kit = Kit(*TWO)
@@ -221,8 +222,7 @@ async def test_trap_22_a_hundred_refusals_renew_once() -> None:
     kit.upstream.tokens["d1"] = "t-1"
     kit.upstream.gate.clear()
     tasks = [asyncio.ensure_future(asked(kit, stream=False)) for _ in range(100)]
-    while len(kit.upstream.sent) < 100:
-        await asyncio.sleep(0)
+    await until(lambda: len(kit.upstream.sent) == 100)
     kit.upstream.gate.set()
     await asyncio.gather(*tasks)
 
@@ -311,108 +311,6 @@ async def test_a_models_own_time_limits_hold() -> None:
     await asked(kit, stream=False)
 
     assert TimeLimits(1, 2, 5, 4) == kit.upstream.sent[0][3]
-
-
-# --- fallbacks ---
-
-
-@pytest.mark.parametrize("stream", [False, True])
-async def test_trap_56_a_fallback_is_visible(stream: bool) -> None:
-    """Trap 56: where it is configured, another model answers, under its own name."""
-    models = {"gpt-4o": ModelOptions(fallbacks=("nobody", "gpt-4.1"))}
-    kit = Kit(("one", "d1"), ("one", "d2", "gpt-4.1"), models=models)
-    kit.script(d1=(429, error()), d2=(200, STREAM if stream else whole()))
-    body = await asked(kit, stream=stream)
-
-    assert b'"model":"gpt-4.1"' in body
-    call = kit.calls[0]
-    assert call.reply is not None
-    assert ("gpt-4o", "gpt-4.1", 2) == (call.model, call.reply.model, call.reply.attempts)
-    assert {} == kit.in_flight
-
-
-async def test_trap_56_without_configuration_there_is_none() -> None:
-    """Trap 56: another model is never asked by itself."""
-    kit = Kit(("one", "d1"), ("one", "d2", "gpt-4.1"))
-    kit.script(d1=(429, error()))
-    await failing(lambda: asked(kit, stream=False))
-
-    assert ["d1"] == kit.upstream.asked
-
-
-async def test_when_the_fallbacks_fail_too_the_first_failure_is_told() -> None:
-    """It is the one about the model that was asked for."""
-    kit = Kit(
-        ("one", "d1"), ("one", "d2", "gpt-4.1"), models={"gpt-4o": ModelOptions(fallbacks=("gpt-4.1",))}
-    )
-    kit.script(d1=(429, error("first")), d2=(400, error("second")))
-    caught = await failing(lambda: asked(kit, stream=False))
-
-    assert ("first", ["d1", "d2"]) == (caught.public, kit.upstream.asked)
-
-
-async def test_a_refusal_needs_no_fallback() -> None:
-    """Another model is not asked what this one refused."""
-    kit = Kit(
-        ("one", "d1"), ("one", "d2", "gpt-4.1"), models={"gpt-4o": ModelOptions(fallbacks=("gpt-4.1",))}
-    )
-    kit.script(d1=(400, error()))
-    await failing(lambda: asked(kit, stream=False))
-
-    assert ["d1"] == kit.upstream.asked
-
-
-async def test_a_model_without_deployments_has_its_fallback() -> None:
-    """That is when it is needed most."""
-    kit = Kit(("one", "d1"), models={"gone": ModelOptions(fallbacks=("nobody", "gpt-4o"))})
-    reply = await kit.pipeline.whole(kit.ask("gone"))
-
-    assert "gpt-4o" == reply.model
-
-
-# --- before any attempt ---
-
-
-async def test_a_model_that_nothing_serves_is_a_503() -> None:
-    """Nothing is sent."""
-    kit = Kit(("one", "d1"), models={"gone": ModelOptions(fallbacks=("nobody",))})
-
-    with pytest.raises(NoDeployment):
-        await kit.pipeline.whole(kit.ask("gone"))
-
-
-async def test_trap_56_an_unknown_model_is_a_404() -> None:
-    """Trap 56: with the name that was asked for."""
-    with pytest.raises(UnknownModel, match="gpt-9"):
-        await Kit(("one", "d1")).pipeline.whole(Kit().ask("gpt-9"))
-
-
-async def test_a_model_that_the_key_is_not_for_does_not_exist() -> None:
-    """Its name is not confirmed."""
-    kit = Kit(("one", "d1"))
-    caller = Caller(name="c", id=b"c", models=("text-*",))
-
-    with pytest.raises(UnknownModel) as caught:
-        await kit.pipeline.whole(kit.ask(caller=caller))
-    assert "Did you mean" not in str(caught.value)
-
-
-async def test_a_family_that_is_not_spoken_is_said_to_be() -> None:
-    """400 naming the kind of deployment."""
-    kit = Kit(("one", "d1"), models={"gpt-4o": ModelOptions(family="aws-bedrock")})
-
-    with pytest.raises(BadRequest, match="aws-bedrock"):
-        await kit.pipeline.whole(kit.ask())
-
-
-async def test_the_limit_of_requests_comes_first() -> None:
-    """Beyond it nothing is sent."""
-    kit = Kit(("one", "d1"), per_minute=1)
-    await kit.pipeline.whole(kit.ask())
-
-    with pytest.raises(RateLimited):
-        await kit.pipeline.whole(kit.ask())
-    assert ["d1"] == kit.upstream.asked
 
 
 @pytest.mark.parametrize(

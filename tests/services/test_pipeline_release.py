@@ -213,7 +213,9 @@ async def kit(server: RawUpstream) -> AsyncIterator[Kit]:
     limits = TimeLimits(connect=5, first_byte=5, stall=5, total=5)
     client = Upstream(limits=limits, pool=Pool())
     kit = Kit(("one", "d1"))
-    kit.deployments[0] = type(kit.deployments[0])("d1", server.url, "one", "default", "azure-openai", "gpt-4o")
+    kit.deployments[0] = type(kit.deployments[0])(
+        "d1", server.url, "one", "default", "azure-openai", "gpt-4o"
+    )
     kit.use(client)
     yield kit
     await client.close()

@@ -57,7 +57,9 @@ async def test_identical_requests_share_one_call(streamed: bool) -> None:
 async def test_other_requests_do_not(changes: dict[str, Any]) -> None:
     """Neither those that may differ by chance, nor those that ask for something else."""
     kit = kit_for(False)
-    await together(kit, kit.ask(**changes), kit.ask(**(changes if "user" not in changes else {"temperature": 0})))
+    await together(
+        kit, kit.ask(**changes), kit.ask(**(changes if "user" not in changes else {"temperature": 0}))
+    )
 
     assert 2 == len(kit.upstream.sent)
 

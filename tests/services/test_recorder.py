@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from services.deployments import Deployment
 from services.recorder import Recorder
 from services.translation import fields
 from services.translation.replies import Answer, Usage
+from tests.services.waiting import until
 
 BODY = fields.parse(b'{"model":"m","messages":[{"role":"user","content":"secret \\u00e9"}]}')
 
@@ -39,6 +41,11 @@ async def lines(path: Path, *calls: Call, bodies: bool = False, **members: Any) 
     for call in calls:
         recorder.add(call, members.get("body", BODY))
     await recorder.aclose()
+    return written(path)
+
+
+def written(path: Path) -> list[dict[str, Any]]:
+    """The lines of a file."""
     return [json.loads(line) for line in path.read_bytes().splitlines()]
 
 
@@ -96,16 +103,12 @@ async def test_two_workers_may_write_to_one_file(tmp_path: Path) -> None:
     assert 2 == len(await lines(tmp_path / "r", ended()))
 
 
-async def test_lines_are_written_while_it_runs(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_lines_are_written_while_it_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody has to close it first."""
     monkeypatch.setattr(module, "FLUSH_SECONDS", 0.001)
     recorder = Recorder(tmp_path / "r")
     recorder.add(ended(), None)
-    async with asyncio.timeout(5):
-        while not (tmp_path / "r").exists() or not (tmp_path / "r").read_bytes():
-            await asyncio.sleep(0.001)
+    await until(lambda: (tmp_path / "r").exists() and (tmp_path / "r").read_bytes())
 
     await recorder.aclose()
     assert 1 == len((tmp_path / "r").read_bytes().splitlines())
@@ -115,8 +118,6 @@ async def test_what_comes_during_a_write_is_written_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One write at a time, and closing waits for the last."""
-    import threading
-
     monkeypatch.setattr(module, "FLUSH_SECONDS", 0.001)
     recorder = Recorder(tmp_path / "r")
     entered, go = threading.Event(), threading.Event()
@@ -131,12 +132,9 @@ async def test_what_comes_during_a_write_is_written_too(
     recorder.add(ended(), None)
     await asyncio.to_thread(entered.wait, 5)
     recorder.add(ended(), None)
-    async with asyncio.timeout(5):
-        while recorder._timer is None:
-            await asyncio.sleep(0)
-        timer = recorder._timer
-        while recorder._timer is timer:  # the flush that finds the disk busy comes again later
-            await asyncio.sleep(0.001)
+    await until(lambda: recorder._timer)
+    timer = recorder._timer
+    await until(lambda: recorder._timer is not timer)  # the flush that finds the disk busy comes again later
     go.set()
     await recorder.aclose()
 

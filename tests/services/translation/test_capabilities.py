@@ -12,7 +12,8 @@ def test_every_reference_in_the_data_file_leads_somewhere() -> None:
     data = catalogue()
     names = [name for model in data.models for name in model.names]
 
-    used = {rule for kind in (*data.executables.values(), *data.models) for rule in kind.rules}
+    rules = [kind.rules for kind in data.executables.values()] + [model.rules for model in data.models]
+    used = {rule for each in rules for rule in each}
     assert used == set(data.rules)
     assert len(names) == len(set(names))
 

@@ -66,7 +66,8 @@ def test_tool_calls_do_not_end_with_stop() -> None:
 
 
 @pytest.mark.parametrize(
-    "choice", [TEXT, {**TEXT, "message": {"tool_calls": []}}, {**TEXT, "message": None}, {**TEXT, "message": {}}]
+    "choice",
+    [TEXT, {**TEXT, "message": {"tool_calls": []}}, {**TEXT, "message": None}, {**TEXT, "message": {}}],
 )
 def test_a_choice_without_calls_keeps_its_reason(choice: dict[str, Any]) -> None:
     """An empty list of calls is none."""

@@ -16,7 +16,8 @@ from tests.services.translation.samples import PUBLIC, target
 MODEL = "text-embedding-3-small"
 ANSWER = (
     b'{"object":"list","data":[{"object":"embedding","index":0,"embedding":[0.10,-1e-3]},{"index":1,'
-    b'"embedding":"AAAA"}],"model":"text-embedding-3-small-1","usage":{"prompt_tokens":8,"total_tokens":8},"z":{ }}'
+    b'"embedding":"AAAA"}],"model":"text-embedding-3-small-1",'
+    b'"usage":{"prompt_tokens":8,"total_tokens":8},"z":{ }}'
 )
 
 
@@ -98,7 +99,9 @@ def test_trap_40_vectors_and_usage_are_the_upstreams() -> None:
     assert Usage(8, 0, 8) == read.usage
 
 
-@pytest.mark.parametrize("upstream", [b"", b"[]", b"{", b"{}", b'{"data":null}', b'{"\xff":1}', b"[" * 100_000])
+@pytest.mark.parametrize(
+    "upstream", [b"", b"[]", b"{", b"{}", b'{"data":null}', b'{"\xff":1}', b"[" * 100_000]
+)
 def test_what_is_no_answer_is_broken(upstream: bytes) -> None:
     """Never a 200."""
     with pytest.raises(UpstreamBroken):

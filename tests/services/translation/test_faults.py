@@ -91,7 +91,8 @@ def test_a_body_nested_without_end_is_read_as_text() -> None:
 
 
 @pytest.mark.parametrize(
-    "body", [b"x" * 9_000, b'{"error":{"message":"' + b"x" * 9_000 + b'"}}', b'{"error":"' + b"x" * 9_000 + b'"}']
+    "body",
+    [b"x" * 9_000, b'{"error":{"message":"' + b"x" * 9_000 + b'"}}', b'{"error":"' + b"x" * 9_000 + b'"}'],
 )
 def test_long_texts_are_cut(body: bytes) -> None:
     """A page of text does not become a page of error message."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given, strategies as st
 
@@ -63,9 +65,7 @@ def test_empty_pieces_change_nothing(name: str) -> None:
 
 @given(
     lines=st.lists(
-        st.sampled_from(
-            [b"", b"data: a", b"data:b", b"data", b":", b"event: x", "data: \u2028é".encode()]
-        ),
+        st.sampled_from([b"", b"data: a", b"data:b", b"data", b":", b"event: x", "data: \u2028é".encode()]),
         max_size=12,
     ),
     end=st.sampled_from([b"\n", b"\r\n", b"\r"]),
@@ -77,7 +77,7 @@ def test_any_lines_in_any_pieces_are_read_alike(lines: list[bytes], end: bytes, 
     bounds = [0, *sorted(min(cut, len(stream)) for cut in cuts), len(stream)]
 
     expected = _by_the_specification(lines)
-    assert expected == parsed(*(stream[a:b] for a, b in zip(bounds, bounds[1:], strict=False)))
+    assert expected == parsed(*(stream[a:b] for a, b in pairwise(bounds)))
 
 
 def _by_the_specification(lines: list[bytes]) -> list[bytes]:
