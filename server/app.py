@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import swagger_ui_bundle
-from sanic import Request, Sanic
+from sanic import Sanic
 from sanic.config import Config
 from sanic_ext import Extend
 from sanic_ext.extensions.http.extension import HTTPExtension
@@ -19,7 +19,6 @@ from handlers.errors import render
 from server import logs
 from server.settings import Settings
 from server.wiring import build_services
-from services.upstream import TimeLimits
 
 NAME = "aicore-gateway"
 VERSION = "0.1.0"

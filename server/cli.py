@@ -62,8 +62,7 @@ def serve(config: Path | None, **options: Any) -> None:
 
     settings = _load(config, options)
     runtime.prepare()
-    from server.launch import PortTaken
-    from server.launch import serve as run
+    from server.launch import PortTaken, serve as run
 
     for note in settings.notes:
         click.echo(f"note: {note}", err=True)

@@ -32,7 +32,12 @@ class Gateway:
     """`aicore-gateway serve` with this configuration file. `extra` is merged into the file's document."""
 
     def __init__(
-        self, config: Path, *, workers: int = 2, extra: dict[str, Any] | None = None, command: list[str] | None = None
+        self,
+        config: Path,
+        *,
+        workers: int = 2,
+        extra: dict[str, Any] | None = None,
+        command: list[str] | None = None,
     ) -> None:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"

@@ -15,9 +15,9 @@ import pytest
 
 from perf.simulator.faults import KINDS
 from perf.simulator.launch import Simulator
+from services.tokens import FORCED_REFRESH_INTERVAL_SECONDS
 from tests.e2e.bodies import CHAT, chat, content, events, said, within
 from tests.e2e.conftest import Stack
-from services.tokens import FORCED_REFRESH_INTERVAL_SECONDS
 from tests.e2e.gateway import Gateway
 
 pytestmark = pytest.mark.e2e
@@ -255,9 +255,7 @@ def test_a_refusal_is_final(faulty: Stack, caller: httpx.Client, kind: str, stre
 
 @pytest.mark.parametrize("kind", TOKEN_FAULTS)
 @pytest.mark.parametrize("stream", [False, True])
-def test_a_refused_token_is_replaced(
-    revoking: Stack, bearer: httpx.Client, kind: str, stream: bool
-) -> None:
+def test_a_refused_token_is_replaced(revoking: Stack, bearer: httpx.Client, kind: str, stream: bool) -> None:
     """A new token, once, at the same deployment: the caller sees nothing of it."""
     break_it(revoking, kind, model=ALONE, times=1)
     answer = bearer.post(CHAT, json=ask(ALONE, stream=stream))

@@ -50,7 +50,9 @@ def routes(shared_stack: Stack) -> Iterator[list[tuple[str, str]]]:
 # --- keys ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("key", [None, "x", "sk-wrong", CLIENT_KEY[:-1], CLIENT_KEY + "x", CLIENT_KEY.upper()])
+@pytest.mark.parametrize(
+    "key", [None, "x", "sk-wrong", CLIENT_KEY[:-1], CLIENT_KEY + "x", CLIENT_KEY.upper()]
+)
 def test_a_wrong_key_is_refused(anonymous: httpx.Client, tenant: Simulator, key: str | None) -> None:
     """No key and every wrong one get the same 401, and nothing goes upstream."""
     headers = {} if key is None else {"authorization": f"Bearer {key}"}
@@ -88,7 +90,9 @@ def test_a_key_known_by_its_digest_is_taken(shared: Stack) -> None:
 
 def test_a_digest_is_no_key(shared: Stack) -> None:
     """Who reads the configuration cannot call."""
-    digest = next(key for key in json.loads(shared.gateway.config.read_text())["secret_authentication_tokens"][2:])
+    digest = next(
+        key for key in json.loads(shared.gateway.config.read_text())["secret_authentication_tokens"][2:]
+    )
     with shared.client(digest) as whole, shared.client(digest.removeprefix("sha256:")) as bare:
         assert [401, 401] == [client.post(CHAT, json=chat()).status_code for client in (whole, bare)]
 
@@ -153,7 +157,11 @@ def test_a_wrong_model_is_told_with_near_names(http: httpx.Client, asked: str, n
         (b'{"model": "gpt-5", "messages": "hello"}', "messages", "array"),
         (b'{"model": "gpt-5", "messages": [], "stream": "yes"}', "stream", "true or false"),
         (b'{"model": "gpt-5", "messages": [], "stream": 1}', "stream", "true or false"),
-        (b'{"model": "gpt-5", "messages": [], "stream": true, "stream_options": "all"}', "stream_options", ""),
+        (
+            b'{"model": "gpt-5", "messages": [], "stream": true, "stream_options": "all"}',
+            "stream_options",
+            "",
+        ),
     ],
 )
 def test_a_broken_body_is_named(http: httpx.Client, body: bytes, param: str | None, word: str) -> None:
@@ -196,7 +204,11 @@ def test_a_huge_body_is_refused_by_its_announcement(shared: Stack, tenant: Simul
     error = json.loads(answer.read())["error"]
     connection.close()
 
-    assert (413, "request_too_large", "invalid_request_error") == (answer.status, error["code"], error["type"])
+    assert (413, "request_too_large", "invalid_request_error") == (
+        answer.status,
+        error["code"],
+        error["type"],
+    )
     assert 0 == tenant.stats()["requests"]
 
 
@@ -292,7 +304,12 @@ def test_max_tokens_reaches_a_reasoning_model(http: httpx.Client, tenant: Simula
 
 def test_the_callers_credentials_stay_here(http: httpx.Client, tenant: Simulator) -> None:
     """No head of the caller goes upstream but the request id; the gateway's own token does."""
-    sent_heads = {"x-request-id": "up-1", "cookie": "a=b", "x-forwarded-for": "10.0.0.1", "x-sim-fault": "500"}
+    sent_heads = {
+        "x-request-id": "up-1",
+        "cookie": "a=b",
+        "x-forwarded-for": "10.0.0.1",
+        "x-sim-fault": "500",
+    }
     answer = http.post(CHAT, json=chat(model="qwen3-max"), headers=sent_heads)
     (deployment,) = [one for one in tenant.deployments("qwen3-max") if one["status"] == "RUNNING"]
     sent = tenant.last_request(deployment["id"])
@@ -503,6 +520,7 @@ def test_a_key_of_another_caller_is_told_apart(shared: Stack) -> None:
     """The log names the caller by the configuration's name for the key."""
     with shared.client(OTHER_KEY) as client:
         client.post(CHAT, json=chat(), headers={"x-request-id": "whose-key"})
+
     def lines() -> list[dict[str, Any]]:
         return [line for line in shared.gateway.requests() if line["request_id"] == "whose-key"]
 

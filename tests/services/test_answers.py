@@ -1,6 +1,6 @@
 """The exact response cache: what is stored, for how long, and what happens without its store."""
 
-# ruff: noqa: D101, D102, D103, SIM300  # the expected value stands on the left
+# the expected value stands on the left
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """In-flight deduplication: who gets what, whoever fails, comes late or leaves."""
 
-# ruff: noqa: D101, D102, D103, SIM300  # the expected value stands on the left
+# the expected value stands on the left
 
 from __future__ import annotations
 

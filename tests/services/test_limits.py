@@ -1,6 +1,6 @@
 """Requests per minute: one window over all workers and machines, whatever Redis does."""
 
-# ruff: noqa: D101, D102, D103, SIM300  # the expected value stands on the left
+# the expected value stands on the left
 
 from __future__ import annotations
 

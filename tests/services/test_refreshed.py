@@ -1,6 +1,6 @@
 """A TTL-cached value: one refresh at a time, and the last good value when it fails."""
 
-# ruff: noqa: D102, D103, SIM300  # the expected value stands on the left
+# the expected value stands on the left
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Stores that may fail: the guard before them, bounded memory, Redis."""
 
-# ruff: noqa: D101, D102, D103, SIM300  # the expected value stands on the left
+# the expected value stands on the left
 
 from __future__ import annotations
 
