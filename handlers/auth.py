@@ -1,7 +1,7 @@
 """The caller's key → Caller, before any handler and before the body is read.
 
-Every route wants a key unless it is marked `ctx_public=True` (`open_documents` marks those that we do not write). Keys are compared whole and by their SHA-256
-(trap 50); a wrong one gets one generic answer.
+Every route wants a key unless it is marked `ctx_public=True` (`open_documents` marks those that we do not
+write). Keys are compared whole and by their SHA-256 (trap 50); a wrong one gets one generic answer.
 """
 
 from __future__ import annotations

@@ -56,7 +56,7 @@ def envelope(error: GatewayError) -> bytes:
 
 
 def as_gateway_error(request: Request | None, exception: BaseException) -> GatewayError:
-    """Return the failure as one of ours; what nobody foresaw is logged with its trace and told generically."""
+    """Return the failure as one of ours; the unforeseen is logged with its trace and told generically."""
     if isinstance(exception, GatewayError):
         return exception
     status = exception.status_code if isinstance(exception, SanicException) else 500

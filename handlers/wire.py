@@ -1,8 +1,8 @@
 """The caller's connection: the pieces of a stream on it, and its end.
 
-After the head has gone out through Sanic, each piece needs no more than its chunk framing and one write; Sanic's
-own way there passes five functions, a tenth of what a piece costs. Same rules: wait while the caller's side
-is full, stop when it has gone, and tell the connection's silence watch that something happened.
+After the head has gone out through Sanic, each piece needs no more than its chunk framing and one write;
+Sanic's own way there passes five functions, a tenth of what a piece costs. Same rules: wait while the
+caller's side is full, stop when it has gone, and tell the connection's silence watch that something happened.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ class PieceWriter:
 class DrainingProtocol(HttpProtocol):
     """Sanic's protocol, whose connections end with the request they are serving when the worker stops.
 
-    Sanic closes the idle ones, once. One that is busy at that moment would be idle a little later, stay open until
-    the grace time is over, and take new requests from nginx meanwhile.
+    Sanic closes the idle ones, once. One that is busy at that moment would be idle a little later, stay open
+    until the grace time is over, and take new requests from nginx meanwhile.
     """
 
     def close_if_idle(self) -> bool:

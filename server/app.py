@@ -92,8 +92,8 @@ def build_app(settings: Settings) -> Sanic[Any, Any]:
 def _quiet_collector() -> None:
     """Keep the garbage collector off what lives as long as the worker, and let it run seldom.
 
-    At the default thresholds it takes a fifteenth of the time: every request makes hundreds of short-lived objects, and
-    nearly all of them go by reference counting alone.
+    At the default thresholds it takes a fifteenth of the time: every request makes hundreds of short-lived
+    objects, and nearly all of them go by reference counting alone.
     """
     gc.collect()
     gc.freeze()

@@ -1,4 +1,4 @@
-"""`aicore-gateway check`: try every step between here and an answer, and say what to do about each failure."""
+"""`aicore-gateway check`: try every step from here to an answer, and say what to do about failures."""
 
 from __future__ import annotations
 

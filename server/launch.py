@@ -52,7 +52,7 @@ def serve(settings: Settings) -> None:
 
 
 def _wait_for_workers(seconds: float) -> None:
-    """Let draining workers finish: the manager gives up after ten seconds, and in a container all ends with us."""
+    """Let draining workers finish: the manager gives up after ten seconds, and a container ends with us."""
     deadline = time.monotonic() + seconds
     for process in multiprocessing.active_children():
         process.join(max(0.0, deadline - time.monotonic()))
@@ -61,9 +61,9 @@ def _wait_for_workers(seconds: float) -> None:
 async def _stop_cleanly(app: Sanic[Any, Any]) -> None:
     """Mend two things about how the manager stops.
 
-    It keeps the listening socket until all workers have drained: connections would be accepted by the kernel and
-    answered by nobody. And while it waits for workers to come up it goes on waiting for those that the signal
-    has ended, and then kills its whole process group.
+    It keeps the listening socket until all workers have drained: connections would be accepted by the kernel
+    and answered by nobody. And while it waits for workers to come up it goes on waiting for those that the
+    signal has ended, and then kills its whole process group.
     """
     manager: Any = app.manager
     shut_down, all_up = manager.shutdown, manager._all_workers_ack

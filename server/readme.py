@@ -15,13 +15,17 @@ from services.translation.capabilities import catalogue
 
 README = Path(__file__).parents[1] / "README.md"
 
-_FLAT = frozenset({"resource_group", "service_key_json", "service_key", "deployment_models", "deployment_ids"}) | {
-    "model_filters", "discover", "include", "exclude", "$schema",
-}  # fmt: skip
+_ELSEWHERE = frozenset(
+    # the flat format repeats a sub-account's keys at the top
+    (
+        *("resource_group", "service_key_json", "service_key", "deployment_models", "deployment_ids"),
+        *("model_filters", "discover", "include", "exclude", "$schema"),
+    )
+)
 
 
 def filled(text: str) -> str:
-    """Return the README with its generated parts as the code has them now. Raises KeyError for an unknown one."""
+    """Return the README with its generated parts as the code has them. Raises KeyError for an unknown one."""
 
     def part(match: re.Match[str]) -> str:
         name = match["name"]
@@ -64,7 +68,7 @@ def _keys() -> Iterator[tuple[str, str, str]]:
     document = schema()
     definitions: Mapping[str, Any] = document["$defs"]
     for name, member in document["properties"].items():
-        if name in _FLAT:
+        if name in _ELSEWHERE:
             continue
         reference = member.get("$ref", "").rsplit("/", 1)[-1]
         if reference:

@@ -1,4 +1,4 @@
-"""The folder that a gateway's processes share: counters and metrics. Made at the start, removed at the end."""
+"""The folder that a gateway's processes share: counters, metrics. Made at the start, removed at the end."""
 
 from __future__ import annotations
 

@@ -18,9 +18,11 @@ _OWN_SECONDS = (0.0002, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25, 1)
 
 REQUESTS = Counter("aicore_requests", "Answered requests.", ["surface", "model", "status"])
 DURATION = Histogram(
-    "gen_ai_server_request_duration_seconds", "Time from arrival to the end of the answer.", ["surface", "model"],
+    "gen_ai_server_request_duration_seconds",
+    "Time from arrival to the end of the answer.",
+    ["surface", "model"],
     buckets=_SECONDS,
-)  # fmt: skip
+)
 FIRST_TOKEN = Histogram(
     "gen_ai_server_time_to_first_token_seconds", "Time from arrival to the stream's first event.", ["model"],
     buckets=_SECONDS,
@@ -133,7 +135,7 @@ def _add(counter: Counter, amount: int) -> None:
 
 
 def _flush_later() -> None:
-    """Flush within a second. Writing to the shared files on every request would cost as much as routing it."""
+    """Flush within a second: writing to the shared files on every request costs as much as routing it."""
     global _timer
     if _timer is None or len(_samples) > _MAX_SAMPLES:
         if _timer is not None:

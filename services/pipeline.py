@@ -63,7 +63,8 @@ _SAME_AGAIN: tuple[type[GatewayError], ...] = (UpstreamFailed, UpstreamUnreachab
 class Prepare(Protocol):
     """How a surface translates a request for a model."""
 
-    def __call__(self, body: Fields, target: Target, /) -> Prepared: ...
+    def __call__(self, body: Fields, target: Target, /) -> Prepared:
+        """Return the request in the upstream's form. Raises BadRequest."""
 
 
 class Ask(msgspec.Struct):
@@ -137,7 +138,7 @@ class Pipeline:
         return _told(ask, reply, coalesced=coalesced)
 
     async def stream(self, ask: Ask) -> Events:
-        """Return the stream once its first event is here; `ask.call` then knows its source. Raises GatewayError."""
+        """Return the stream once its first event is here; `ask.call` then knows its source."""
         model, prepared = await self._admit(ask)
         key = self._key(ask, model, prepared)
         if key is None:

@@ -51,7 +51,7 @@ _chunk = msgspec.json.Decoder(_Chunk)
 
 
 def prepare(body: Fields, target: Target, *, stream: bool) -> Prepared:
-    """Return the request for the model's deployments. Raises BadRequest naming a field that cannot be honoured."""
+    """Return the request for the model's deployments. Raises BadRequest naming a field it cannot honour."""
     facts = target.facts
     _check_mode(target)
     _check_messages(body)
@@ -172,7 +172,7 @@ def _path(path: str, facts: ModelFacts, api_version: str) -> str:
 
 
 def read_answer(body: bytes, *, model: str, finish_fix: bool = False) -> Answer:
-    """Return the caller's answer. Raises UpstreamBroken for a body that is none, UpstreamError for an error in it."""
+    """Return the caller's answer. Raises UpstreamBroken for what is none, UpstreamError for an error in it."""
     try:
         members = f.decoder.decode(body)
         seen = _chunk.decode(body)
@@ -233,7 +233,7 @@ class ChatRelay:
         self._with_tools: set[int] = set()
 
     def feed(self, chunk: bytes) -> bytes:
-        """Return the caller's bytes. Raises UpstreamBroken for a frame that is no JSON, UpstreamError for an error."""
+        """Return the caller's bytes. Raises UpstreamBroken for a broken frame, UpstreamError for an error."""
         frames = self._parser.feed(chunk)
         if len(frames) == 1:
             return self._frame(frames[0])
@@ -302,7 +302,7 @@ class ChatRelay:
         return data
 
     def _renamed(self, data: bytes, chunk: _Chunk) -> bytes:
-        """Put the public name in place of the upstream's, without decoding the frame where that is possible."""
+        """Put the public name in place of the upstream's, without decoding the frame where possible."""
         if not self._wants_usage:
             data = data.replace(b',"usage":null', b"", 1)  # there only because we asked (trap 8)
         if not chunk.model or chunk.model == self._model:

@@ -64,7 +64,8 @@ _BY_STATUS: Mapping[int, tuple[type[UpstreamError], int]] = {
 
 _ADVICE: Mapping[int, str] = {
     401: "SAP AI Core refused the gateway's token; run `aicore-gateway check`",
-    403: "SAP AI Core refused access: usually a wrong resource group or a missing entitlement; run `aicore-gateway check`",
+    403: "SAP AI Core refused access: usually a wrong resource group or a missing entitlement; "
+    "run `aicore-gateway check`",
     404: "SAP AI Core does not know this deployment, or it is not routable yet; try again in a minute",
 }
 

@@ -50,7 +50,7 @@ class SSEParser:
         return [] if data is None else [data]
 
     def _is_one_event(self, chunk: bytes) -> bool:
-        """Whether this is exactly one event of one data line and nothing waits: what nearly every chunk is."""
+        """Whether this is one event of one data line and nothing waits: what nearly every chunk is."""
         return (
             chunk.startswith(b"data: ")
             and chunk.find(b"\n") == len(chunk) - 2

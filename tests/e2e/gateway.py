@@ -1,4 +1,4 @@
-"""The real gateway process, as tests start it: on a free loopback port, in its own session, stopped by its id."""
+"""The real gateway process, as tests start it: on a free port, in its own session, stopped by its id."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -74,10 +75,8 @@ class Gateway:
     def kill(self) -> None:
         """End everything that was started, at once."""
         assert self.process is not None
-        try:
+        with suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
         self.process.wait()
 
     def log(self) -> str:
@@ -111,11 +110,7 @@ class Gateway:
     ) -> None:
         assert self.process is not None
         if self.process.poll() is None:
-            try:
+            with suppress(subprocess.TimeoutExpired):
                 self.stop()
-            except subprocess.TimeoutExpired:
-                pass
-        try:
+        with suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)  # nothing of it may outlive the test
-        except ProcessLookupError:
-            pass

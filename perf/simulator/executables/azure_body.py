@@ -23,7 +23,7 @@ class AzureMessage(chat.Message, forbid_unknown_fields=True, gc=False):
     """A message, with nothing in it that the schema does not name."""
 
     annotations: list[Any] | None = None
-    """Part of every answer (wire §4.1), so a client that appends the answer to the conversation sends it back."""
+    """Part of every answer (wire §4.1), so a client that appends the answer to its conversation sends it."""
 
 
 Probability = Annotated[float, msgspec.Meta(ge=0, le=1)]

@@ -1,0 +1,117 @@
+"""Two gateways that share a real Redis, and go on without it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from perf.simulator.launch import Simulator
+from tests import fixtures_redis
+from tests.e2e.bodies import CHAT, chat, content, within
+from tests.e2e.conftest import Stack
+from tests.fixtures_redis import RedisServer
+
+pytestmark = pytest.mark.e2e
+
+redis_server = fixtures_redis.redis_server
+LIMIT = 12
+CACHED = chat("echo: kept", model="gpt-4.1", temperature=0)
+EXTRA: dict[str, Any] = {
+    "limits": {"requests_per_minute": LIMIT},
+    "cache": {"enabled": True, "store": "redis"},
+}
+
+
+@pytest.fixture
+def pair(tmp_path: Path, redis_server: RedisServer) -> Iterator[tuple[httpx.Client, httpx.Client, Simulator]]:
+    """Clients of two gateways of two workers each, and the tenant of both."""
+    from tests.e2e.gateway import Gateway
+
+    extra = {**EXTRA, "redis": {"host": redis_server.host, "port": redis_server.port}}
+    with ExitStack() as opened:
+        tenant = opened.enter_context(Simulator(write_config=tmp_path))
+        clients = []
+        for _ in range(2):
+            gateway = opened.enter_context(Gateway(tmp_path / "config.json", workers=2, extra=extra))
+            clients.append(opened.enter_context(Stack(tenant, gateway).client()))
+        yield clients[0], clients[1], tenant
+
+
+Pair = tuple[httpx.Client, httpx.Client, Simulator]
+
+
+def test_a_limit_holds_over_two_machines(pair: Pair) -> None:
+    """N requests a minute are N, whichever gateway gets them."""
+    first, second, _ = pair
+    answers = [client.post(CHAT, json=chat()) for _ in range(LIMIT) for client in (first, second)]
+    refused = [answer for answer in answers if answer.status_code == 429]
+
+    assert LIMIT <= sum(answer.status_code == 200 for answer in answers) <= LIMIT + 1
+    assert all(1 <= int(answer.headers["retry-after"]) <= 60 for answer in refused)
+
+
+def test_answers_are_kept_for_both(pair: Pair) -> None:
+    """What one gateway was answered, the other gives again without asking."""
+    first, second, tenant = pair
+    original = first.post(CHAT, json=CACHED)
+    assert within(2, lambda: second.post(CHAT, json=CACHED).headers.get("x-aicore-cache") == "hit")
+    calls = tenant.stats()["requests"]
+    again = second.post(CHAT, json=CACHED)
+
+    assert (None, "hit") == (
+        original.headers.get("x-aicore-cache"),
+        again.headers.get("x-aicore-cache"),
+    )
+    assert original.text == again.text
+    assert calls == tenant.stats()["requests"]
+
+
+def test_redis_may_die(pair: Pair, redis_server: RedisServer) -> None:
+    """With Redis killed in the middle every request is answered, and none of them late."""
+    first, second, tenant = pair
+    before = [client.post(CHAT, json=CACHED).status_code for client in (first, second)]
+    redis_server.stop()
+    started = time.monotonic()
+    after = [client.post(CHAT, json=CACHED) for _ in range(4) for client in (first, second)]
+    seconds = time.monotonic() - started
+
+    assert [200, 200] == before
+    assert {(200, "kept")} == {(answer.status_code, content(answer)) for answer in after}
+    assert seconds < 4
+    assert tenant.stats()["requests"] >= 5
+
+
+def test_redis_may_hang(pair: Pair, redis_server: RedisServer) -> None:
+    """A Redis that accepts and never answers delays the first requests only."""
+    first, second, _ = pair
+    redis_server.freeze()
+    try:
+        started = time.monotonic()
+        answers = [client.post(CHAT, json=CACHED) for _ in range(4) for client in (first, second)]
+        seconds = time.monotonic() - started
+    finally:
+        redis_server.thaw()
+
+    assert {200} == {answer.status_code for answer in answers}
+    assert seconds < 8
+
+
+def test_redis_may_come_back(pair: Pair, redis_server: RedisServer) -> None:
+    """After a restart the answers are shared again."""
+    first, second, _ = pair
+    redis_server.stop()
+    assert 200 == first.post(CHAT, json=CACHED).status_code
+    redis_server.start()
+
+    def shared() -> bool:
+        first.post(CHAT, json=chat("echo: new", model="gpt-4.1", temperature=0))
+        answer = second.post(CHAT, json=chat("echo: new", model="gpt-4.1", temperature=0))
+        return answer.headers.get("x-aicore-cache") == "hit"
+
+    assert within(15, shared)
