@@ -19,6 +19,7 @@ from services.errors import Unauthorized
 
 _KEY_HEADERS = ("x-api-key", "api-key", "x-goog-api-key")
 _MAX_KEY_LENGTH = 4096
+_SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _LIBRARY_ROUTES = frozenset({"openapi", "assets"})
 
 
@@ -70,5 +71,6 @@ def open_documents(app: Sanic[Any, Any]) -> None:
     """Open the documentation, its assets, and the HEAD form of public routes: libraries made these routes."""
     public = {route.path for route in app.router.routes if getattr(route.ctx, "public", False)}
     for route in app.router.routes:
-        if route.path in public or route.name.split(".")[1] in _LIBRARY_ROUTES:
+        probe = route.path in public and route.methods <= _SAFE_METHODS
+        if probe or route.name.split(".")[1] in _LIBRARY_ROUTES:
             route.ctx.public = True

@@ -75,6 +75,7 @@ class Call:
         "stream",
         "surface",
         "upstream_since",
+        "waited",
     )
 
     def __init__(self, *, surface: str, caller: Caller, request_id: str, started: float) -> None:
@@ -90,14 +91,15 @@ class Call:
         """When the first attempt began."""
         self.reply: Reply | None = None
         self.coalesced = False
+        self.waited = 0.0
+        """Seconds spent waiting for the upstream, or for the request that this one shares."""
         self.first_byte_at: float | None = None
         self.error: BaseException | None = None
         self.status = 0
 
     def own_milliseconds(self) -> float:
         """Return the gateway's own share of the time until now: all of it but the wait for the upstream."""
-        waited = self.reply.upstream_seconds if self.reply is not None and not self.coalesced else 0.0
-        return max(0.0, (time.perf_counter() - self.started - waited) * 1000)
+        return max(0.0, (time.perf_counter() - self.started - self.waited) * 1000)
 
     def story(self) -> dict[str, Any]:
         """Return the fields of the log line: no body, no key, no prompt."""

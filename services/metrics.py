@@ -90,7 +90,7 @@ def _attempt(sub_account: str, model: str, outcome: str) -> Counter:
 def count(call: Call) -> None:
     """Count a request that has ended."""
     reply = call.reply
-    meters = _meters(call.surface, reply.model if reply else _OTHER, call.status)
+    meters = _meters(call.surface, reply.model if reply else call.model or _OTHER, call.status)
     _add(meters.requests, 1)
     _samples.append((meters.duration, time.perf_counter() - call.started))
     if call.first_byte_at is not None:
@@ -103,8 +103,8 @@ def count(call: Call) -> None:
         elif reply.cached:
             _add(CACHED.labels(call.surface), 1)
         elif reply.usage is not None:  # one upstream call is billed once
-            _add(meters.prompt, reply.usage.prompt_tokens)
-            _add(meters.completion, reply.usage.completion_tokens)
+            _add(meters.prompt, int(reply.usage.prompt_tokens or 0))
+            _add(meters.completion, int(reply.usage.completion_tokens or 0))
     _flush_later()
 
 
@@ -131,7 +131,7 @@ def flush() -> None:
 
 
 def _add(counter: Counter, amount: int) -> None:
-    _sums[counter] = _sums.get(counter, 0) + amount
+    _sums[counter] = _sums.get(counter, 0) + max(0, amount)
 
 
 def _flush_later() -> None:

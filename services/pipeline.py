@@ -132,10 +132,11 @@ class Pipeline:
             return _told(ask, await self._fetch(ask, model, prepared))
         if self._cache is not None and (kept := await self._cache.get(key)) is not None:
             return _told(ask, _from_cache(kept))
+        joined = time.perf_counter()
         reply, coalesced = await self._inflight.answer(
             key, lambda: self._fetch(ask, model, prepared, keep_as=key)
         )
-        return _told(ask, reply, coalesced=coalesced)
+        return _told(ask, reply, coalesced_since=joined if coalesced else None)
 
     async def stream(self, ask: Ask) -> Events:
         """Return the stream once its first event is here; `ask.call` then knows its source."""
@@ -148,10 +149,11 @@ class Pipeline:
         if self._cache is not None and (kept := await self._cache.get(key)) is not None:
             _told(ask, _from_cache(kept))
             return _Replay(kept.body)
+        joined = time.perf_counter()
         reply, shared, coalesced = await self._inflight.stream(
             key, lambda: self._open(ask, model, prepared, keep_as=key)
         )
-        _told(ask, reply, coalesced=coalesced)
+        _told(ask, reply, coalesced_since=joined if coalesced else None)
         return shared
 
     # --- before the upstream ---------------------------------------------------------------------
@@ -163,14 +165,19 @@ class Pipeline:
         if not caller.may_use(model.name):
             raise self._catalog.unknown(ask.model, allowed=caller.may_use)
         ask.call.model = model.name
-        serving = self._serving(model)
+        serving = self._serving(ask, model)
         return model, self._prepare(ask, serving, serving.candidates[0])
 
-    def _serving(self, model: Model) -> Model:
+    @staticmethod
+    def _fallbacks(ask: Ask, model: Model) -> list[str]:
+        """Return the configured fallbacks that the caller may use."""
+        return [name for name in model.options.fallbacks if ask.call.caller.may_use(name)]
+
+    def _serving(self, ask: Ask, model: Model) -> Model:
         """Return the model, or its first fallback that has a deployment. Raises NoDeployment."""
         if model.candidates:
             return model
-        for name in model.options.fallbacks:
+        for name in self._fallbacks(ask, model):
             with suppress(UnknownModel):
                 if (other := self._catalog.resolve(name)).candidates:
                     return other
@@ -232,7 +239,7 @@ class Pipeline:
         except GatewayError as failure:
             if not failure.retryable and not isinstance(failure, NoDeployment):
                 raise
-            for name in model.options.fallbacks:
+            for name in self._fallbacks(ask, model):
                 try:
                     other = self._catalog.resolve(name)
                     return await self._attempts_on(ask, other, None, attempt)
@@ -288,7 +295,8 @@ class Pipeline:
     def _learn(self, trip: _Trip, failure: GatewayError) -> None:
         """Keep away from a deployment that failed, and look again at what is there when one is missing."""
         if isinstance(failure, _REST_AFTER):
-            self._balancer.rest(trip.slot, failure.retry_after or self._options.cool_down_seconds)
+            wait = self._options.cool_down_seconds if failure.retry_after is None else failure.retry_after
+            self._balancer.rest(trip.slot, wait)
         if isinstance(failure, UpstreamMissing):
             self._rediscover(trip.deployment.sub_account)
         log.warning(
@@ -446,6 +454,8 @@ class LiveStream:
             raise StopAsyncIteration
         try:
             while not relay.done:
+                if relay.failure is not None:
+                    raise relay.failure
                 piece = await stream.read()
                 if not piece:
                     break
@@ -472,7 +482,10 @@ async def _first_event(stream: UpstreamStream, relay: Relay) -> tuple[bytes, boo
     Raises what the upstream reports instead.
     """
     while piece := await stream.read():
-        if out := relay.feed(piece):
+        out = relay.feed(piece)
+        if relay.failure is not None:
+            raise relay.failure
+        if out:
             return out, False
         if relay.done:
             break
@@ -498,9 +511,11 @@ class _Replay:
         self._body = None
 
 
-def _told(ask: Ask, reply: Reply, *, coalesced: bool = False) -> Reply:
-    ask.call.reply = reply
-    ask.call.coalesced = coalesced
+def _told(ask: Ask, reply: Reply, *, coalesced_since: float | None = None) -> Reply:
+    call = ask.call
+    call.reply = reply
+    call.coalesced = coalesced_since is not None
+    call.waited = reply.upstream_seconds if coalesced_since is None else time.perf_counter() - coalesced_since
     return reply
 
 

@@ -8,6 +8,7 @@ disk never slows a request; what does not fit is counted.
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections import deque
 from pathlib import Path
@@ -22,6 +23,7 @@ from services.translation.fields import Fields
 log = structlog.get_logger()
 
 MAX_WAITING = 10_000
+MAX_WAITING_BYTES = 64 * 1024 * 1024
 FLUSH_SECONDS = 0.5
 _PATHS = {"chat": "/v1/chat/completions", "embeddings": "/v1/embeddings"}
 
@@ -34,14 +36,17 @@ class Recorder:
         self._path = path
         self._bodies = bodies
         self._waiting: deque[dict[str, Any]] = deque()
+        self._bytes = 0
         self._timer: asyncio.TimerHandle | None = None
         self._writing: asyncio.Future[None] | None = None
 
     def add(self, call: Call, body: Fields | None) -> None:
         """Queue the line of a request that has ended."""
-        if len(self._waiting) >= MAX_WAITING:
+        size = call.body_bytes if self._bodies else 0
+        if len(self._waiting) >= MAX_WAITING or self._bytes + size > MAX_WAITING_BYTES:
             self.dropped += 1
             return
+        self._bytes += size
         self._waiting.append(_line(call, body, with_body=self._bodies))
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(FLUSH_SECONDS, self._flush)
@@ -64,14 +69,19 @@ class Recorder:
             return
         lines = list(self._waiting)
         self._waiting.clear()
+        self._bytes = 0
         if lines:
             self._writing = loop.run_in_executor(None, self._write, lines)
 
     def _write(self, lines: list[dict[str, Any]]) -> None:
         data = b"".join(msgspec.json.encode(line) + b"\n" for line in lines)
         try:
-            with self._path.open("ab", buffering=0) as file:  # one write in append mode: lines stay whole
-                file.write(data)
+            file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)  # it may hold prompts
+            try:
+                while data:  # in append mode, and seldom more than once: lines stay whole
+                    data = data[os.write(file, data) :]
+            finally:
+                os.close(file)
         except OSError as exc:
             self.dropped += len(lines)
             log.warning("recording_failed", path=str(self._path), detail=str(exc), dropped=self.dropped)

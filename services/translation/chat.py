@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from services.errors import BadRequest, UpstreamBroken
+from services.errors import BadRequest, UpstreamBroken, UpstreamError
 from services.translation import fields as f
 from services.translation.capabilities import CHAT, FieldRule, ModelFacts
 from services.translation.faults import error_inside
@@ -172,7 +172,7 @@ def _path(path: str, facts: ModelFacts, api_version: str) -> str:
 
 
 def read_answer(body: bytes, *, model: str, finish_fix: bool = False) -> Answer:
-    """Return the caller's answer. Raises UpstreamBroken for what is none, UpstreamError for an error in it."""
+    """Return the caller's answer. Raises UpstreamBroken for what is none, UpstreamError for its error."""
     try:
         members = f.decoder.decode(body)
         seen = _chunk.decode(body)
@@ -218,6 +218,7 @@ class ChatRelay:
         self.usage: Usage | None = None
         self.finish_reason = ""
         self.done = False
+        self.failure: UpstreamError | None = None
         self._model = model
         self._wants_usage = wants_usage
         self._usage_sent = False
@@ -237,7 +238,16 @@ class ChatRelay:
         frames = self._parser.feed(chunk)
         if len(frames) == 1:
             return self._frame(frames[0])
-        return b"".join([self._frame(data) for data in frames])
+        out: list[bytes] = []
+        for data in frames:
+            try:
+                out.append(self._frame(data))
+            except UpstreamError as exc:
+                if not any(out):
+                    raise
+                self.failure = exc  # what came before it is still the caller's
+                break
+        return b"".join(out)
 
     def close(self) -> bytes:
         """Return the stream's end. Raises UpstreamBroken when no finish reason was seen."""

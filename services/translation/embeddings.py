@@ -47,7 +47,7 @@ def prepare(body: Fields, target: Target) -> Prepared:
 
 
 def read_answer(body: bytes, *, model: str) -> Answer:
-    """Return the caller's answer. Raises UpstreamBroken for what is none, UpstreamError for an error in it."""
+    """Return the caller's answer. Raises UpstreamBroken for what is none, UpstreamError for its error."""
     try:
         members = f.decoder.decode(body)
         seen = _list.decode(body)

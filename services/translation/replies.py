@@ -7,6 +7,7 @@ from typing import Protocol
 
 import msgspec
 
+from services.errors import UpstreamError
 from services.translation.capabilities import ModelFacts
 from services.translation.fields import Fields
 
@@ -14,9 +15,10 @@ from services.translation.fields import Fields
 class Usage(msgspec.Struct, frozen=True):
     """Tokens of one answer, OpenAI's way: the prompt includes cached tokens, the completion reasoning."""
 
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    total_tokens: int = 0
+    # Some upstreams send null, or whole numbers as floats: no reason to call the answer broken.
+    prompt_tokens: int | float | None = 0
+    completion_tokens: int | float | None = 0
+    total_tokens: int | float | None = 0
 
 
 class Target(msgspec.Struct, frozen=True):
@@ -44,6 +46,8 @@ class Relay(Protocol):
     finish_reason: str
     done: bool
     """The upstream said that nothing more comes."""
+    failure: UpstreamError | None
+    """What ended the stream, when it came in one piece with something for the caller."""
 
     def feed(self, chunk: bytes) -> bytes:
         """Return the caller's bytes for these; empty when nothing is ready. Raises UpstreamError."""

@@ -30,7 +30,10 @@ def free_port() -> int:
 
 
 class Gateway:
-    """`aicore-gateway serve` with this configuration file. `extra` is merged into the file's document."""
+    """`aicore-gateway serve` with this configuration file. `extra` is merged into the file's document.
+
+    Another `command` is told the port where it says `{port}`, and the configuration by CONFIG_PATH.
+    """
 
     def __init__(
         self,
@@ -46,7 +49,8 @@ class Gateway:
         self.config = config.with_name(f"gateway-{self.port}.json")
         self.config.write_text(json.dumps(document))
         self.log_path = self.config.with_suffix(".log")
-        self._command = command or [sys.executable, "-m", "server", "serve", "--config", str(self.config)]
+        command = command or [sys.executable, "-m", "server", "serve", "--config", str(self.config)]
+        self._command = [part.replace("{port}", str(self.port)) for part in command]
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> Self:

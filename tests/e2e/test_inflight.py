@@ -49,7 +49,9 @@ def client_of(stack: Stack, key: str = CLIENT_KEY) -> httpx.AsyncClient:
     )
 
 
-async def at_once(client: httpx.AsyncClient, count: int = CALLERS, *, path: str = CHAT, **body: Any) -> list[Any]:
+async def at_once(
+    client: httpx.AsyncClient, count: int = CALLERS, *, path: str = CHAT, **body: Any
+) -> list[Any]:
     return await asyncio.gather(*(client.post(path, json=body) for _ in range(count)))
 
 

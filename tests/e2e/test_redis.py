@@ -11,10 +11,11 @@ from typing import Any
 import httpx
 import pytest
 
-from perf.simulator.launch import Simulator
+from perf.simulator.launch import CLIENT_KEY, Simulator
 from tests import fixtures_redis
 from tests.e2e.bodies import CHAT, chat, content, within
 from tests.e2e.conftest import Stack
+from tests.e2e.gateway import Gateway
 from tests.fixtures_redis import RedisServer
 
 pytestmark = pytest.mark.e2e
@@ -22,8 +23,12 @@ pytestmark = pytest.mark.e2e
 redis_server = fixtures_redis.redis_server
 LIMIT = 12
 CACHED = chat("echo: kept", model="gpt-4.1", temperature=0)
+LIMITED_KEY = "sk-limited"
 EXTRA: dict[str, Any] = {
-    "limits": {"requests_per_minute": LIMIT},
+    "secret_authentication_tokens": [
+        CLIENT_KEY,
+        {"name": "limited", "key": LIMITED_KEY, "requests_per_minute": LIMIT},
+    ],
     "cache": {"enabled": True, "store": "redis"},
 }
 
@@ -31,8 +36,6 @@ EXTRA: dict[str, Any] = {
 @pytest.fixture
 def pair(tmp_path: Path, redis_server: RedisServer) -> Iterator[tuple[httpx.Client, httpx.Client, Simulator]]:
     """Clients of two gateways of two workers each, and the tenant of both."""
-    from tests.e2e.gateway import Gateway
-
     extra = {**EXTRA, "redis": {"host": redis_server.host, "port": redis_server.port}}
     with ExitStack() as opened:
         tenant = opened.enter_context(Simulator(write_config=tmp_path))
@@ -49,7 +52,10 @@ Pair = tuple[httpx.Client, httpx.Client, Simulator]
 def test_a_limit_holds_over_two_machines(pair: Pair) -> None:
     """N requests a minute are N, whichever gateway gets them."""
     first, second, _ = pair
-    answers = [client.post(CHAT, json=chat()) for _ in range(LIMIT) for client in (first, second)]
+    heads = {"authorization": f"Bearer {LIMITED_KEY}"}
+    answers = [
+        client.post(CHAT, json=chat(), headers=heads) for _ in range(LIMIT) for client in (first, second)
+    ]
     refused = [answer for answer in answers if answer.status_code == 429]
 
     assert LIMIT <= sum(answer.status_code == 200 for answer in answers) <= LIMIT + 1

@@ -97,8 +97,8 @@ def test_a_streams_usage_is_its_relays() -> None:
 
 def test_our_own_time_is_without_the_upstreams() -> None:
     """And never negative."""
-    assert 100 <= call(reply=reply(upstream_seconds=0.9)).own_milliseconds() < 60_000
-    assert 0 == call(reply=reply(upstream_seconds=99)).own_milliseconds()
+    assert 100 <= call(waited=0.9).own_milliseconds() < 60_000
+    assert 0 == call(waited=99).own_milliseconds()
     assert 1000 <= call().own_milliseconds()
 
 
