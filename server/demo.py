@@ -73,18 +73,19 @@ def run(*, port: int, workers: int) -> int:
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """End on SIGTERM as on Ctrl-C."""
+    """End on Ctrl-C and on SIGTERM alike, even where a shell has made us ignore the first."""
 
     def interrupt(number: int, frame: object) -> None:
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, interrupt)
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     except KeyboardInterrupt:
         pass
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from typing import Any, Self
 ROOT = Path(__file__).resolve().parents[2]
 START_SECONDS = 30.0
 STOP_SECONDS = 90.0
-_FOREIGN = ("HOST", "PORT", "CONFIG_PATH", "LOG_LEVEL", "REDIS_HOST", "REDIS_PORT", "RATE_LIMIT_ENABLED")
+FOREIGN = ("HOST", "PORT", "CONFIG_PATH", "LOG_LEVEL", "REDIS_HOST", "REDIS_PORT", "RATE_LIMIT_ENABLED")
 
 
 def free_port() -> int:
@@ -55,7 +55,7 @@ class Gateway:
 
     def start(self) -> Self:
         """Start the process and return when it is ready."""
-        environment = {name: value for name, value in os.environ.items() if name not in _FOREIGN}
+        environment = {name: value for name, value in os.environ.items() if name not in FOREIGN}
         environment |= {"CONFIG_PATH": str(self.config), "PYTHONUNBUFFERED": "1"}
         with self.log_path.open("wb") as log:
             # Its own session: Sanic's manager kills its process group when a worker cannot start.
