@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import msgspec
 from sanic import Blueprint, HTTPResponse, Request
 from sanic_ext.extensions.openapi import openapi
 from sanic_ext.extensions.openapi.builders import SpecificationBuilder
+
+from handlers.plain import document
 
 bp = Blueprint("documents")
 
@@ -14,5 +15,5 @@ bp = Blueprint("documents")
 @openapi.exclude()
 async def specification(request: Request) -> HTTPResponse:
     """Give the OpenAPI document that is made from the routes."""
-    document = SpecificationBuilder().build(request.app).serialize()  # type: ignore[no-untyped-call]  # sanic-ext leaves it untyped
-    return HTTPResponse(msgspec.json.encode(document), content_type="application/json")
+    made = SpecificationBuilder().build(request.app).serialize()  # type: ignore[no-untyped-call]  # sanic-ext leaves it untyped
+    return document(request, made)

@@ -32,6 +32,8 @@ _UNKNOWN = ("api_error", "internal_error", "the gateway failed; the log has the 
 def render(request: Request, exception: Exception) -> HTTPResponse:
     """Return the answer for whatever was raised before the first byte went out."""
     error = as_gateway_error(request, exception)
+    if not getattr(request.ctx, "told", False):
+        _tell(request, error)
     headers = {"x-request-id": request_id(request)}
     if error.retry_after is not None:
         headers["retry-after"] = str(math.ceil(error.retry_after))
@@ -41,6 +43,18 @@ def render(request: Request, exception: Exception) -> HTTPResponse:
         headers["www-authenticate"] = "Bearer"
     return HTTPResponse(
         envelope(error), status=error.status, headers=headers, content_type="application/json"
+    )
+
+
+def _tell(request: Request, error: GatewayError) -> None:
+    """Log a request that never became a call: no key, nothing there, not readable."""
+    log.info(
+        "refused",
+        request_id=request_id(request),
+        method=request.method,
+        path=request.path,
+        status=error.status,
+        code=error.code,
     )
 
 

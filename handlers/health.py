@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import msgspec
 from prometheus_client import CONTENT_TYPE_LATEST
 from sanic import Blueprint, HTTPResponse, Request
 
+from handlers.plain import document
 from handlers.serving import services_of
 from services import metrics
 
@@ -20,7 +20,9 @@ async def root(request: Request) -> HTTPResponse:
     ---
     summary: What this is, and where to look; HEAD answers probes
     """
-    return _json({"name": "aicore-gateway", "docs": "/docs", "health": "/health", "models": "/v1/models"})
+    return document(
+        request, {"name": "aicore-gateway", "docs": "/docs", "health": "/health", "models": "/v1/models"}
+    )
 
 
 @bp.get("/health/live", ctx_public=True)
@@ -31,7 +33,7 @@ async def live(request: Request) -> HTTPResponse:
     ---
     summary: Alive; says nothing about SAP AI Core
     """
-    return _json({"status": "alive"})
+    return document(request, {"status": "alive"})
 
 
 @bp.get("/health/ready", ctx_public=True)
@@ -48,7 +50,7 @@ async def ready(request: Request) -> HTTPResponse:
     report = await services_of(request).health.report()
     unavailable = report["status"] == "unavailable"
     body = {"status": report["status"], "models": report["models"], "unserved": len(report["unserved"])}
-    return _json(body, status=503 if unavailable else 200)
+    return document(request, body, status=503 if unavailable else 200)
 
 
 @bp.get("/health", ctx_public=True)
@@ -60,7 +62,7 @@ async def health(request: Request) -> HTTPResponse:
     summary: The state in short, cached for a second
     """
     report = await services_of(request).health.report()
-    return _json({name: report[name] for name in ("status", "models", "uptime_seconds")})
+    return document(request, {name: report[name] for name in ("status", "models", "uptime_seconds")})
 
 
 @bp.get("/health/details")
@@ -71,7 +73,7 @@ async def details(request: Request) -> HTTPResponse:
     ---
     summary: Tokens, discovery and what cannot be served; wants a key
     """
-    return _json(await services_of(request).health.report())
+    return document(request, await services_of(request).health.report())
 
 
 @bp.get("/metrics")
@@ -83,7 +85,3 @@ async def prometheus(request: Request) -> HTTPResponse:
     summary: Prometheus metrics; wants a key
     """
     return HTTPResponse(metrics.render(), content_type=CONTENT_TYPE_LATEST)
-
-
-def _json(document: object, status: int = 200) -> HTTPResponse:
-    return HTTPResponse(msgspec.json.encode(document), status=status, content_type="application/json")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from urllib.parse import unquote
 
-import msgspec
 from sanic import Blueprint, HTTPResponse, Request
 
+from handlers.plain import document
 from handlers.serving import services_of
 
 bp = Blueprint("models")
@@ -21,7 +21,7 @@ async def list_models(request: Request) -> HTTPResponse:
     ---
     summary: The models that can be asked for, with context length and capabilities where known
     """
-    return _json(await services_of(request).models.all(request.ctx.caller))
+    return document(request, await services_of(request).models.all(request.ctx.caller))
 
 
 @bp.get("/v1/models/<model:path>", name="one")
@@ -33,8 +33,4 @@ async def one_model(request: Request, model: str) -> HTTPResponse:
     ---
     summary: One model
     """
-    return _json(services_of(request).models.one(unquote(model), request.ctx.caller))
-
-
-def _json(document: object) -> HTTPResponse:
-    return HTTPResponse(msgspec.json.encode(document), content_type="application/json")
+    return document(request, services_of(request).models.one(unquote(model), request.ctx.caller))

@@ -70,6 +70,7 @@ async def serve(request: Request, ask: Ask) -> HTTPResponse | None:
         call.status = call.status or error.status
         raise
     finally:
+        request.ctx.told = True
         services.journal.close_call(call, ask.body)
 
 
