@@ -9,7 +9,7 @@ from sanic import Blueprint, HTTPResponse, Request
 
 from handlers.bodies import read_body
 from handlers.serving import new_call, serve, services_of
-from services.pipeline import Ask
+from services.asking import Ask
 from services.translation import chat, fields
 
 bp = Blueprint("chat")

@@ -15,9 +15,9 @@ from handlers.errors import as_gateway_error, envelope, outcome
 from handlers.ids import request_id
 from handlers.wire import PieceWriter
 from services import metrics
+from services.asking import Ask
 from services.calls import Call, Reply
 from services.container import Services
-from services.pipeline import Ask
 from services.translation.chat import error_frame
 
 _JSON = "application/json"

@@ -10,6 +10,7 @@ import msgspec
 
 from server.settings import Settings, SubAccount
 from server.wiring import build_services
+from services.asking import Ask
 from services.board import Board
 from services.calls import ANONYMOUS, Call
 from services.catalog import Model
@@ -17,7 +18,6 @@ from services.container import Services
 from services.control_plane import open_client
 from services.deployments import AccountDeployments, Discovery, Found, static_deployments
 from services.errors import GatewayError, UpstreamDenied
-from services.pipeline import Ask
 from services.tokens import TokenProvider
 from services.translation import chat, embeddings, fields
 from services.translation.capabilities import CHAT, EMBEDDINGS

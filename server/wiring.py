@@ -9,6 +9,8 @@ from server.settings import Settings
 from services import stores
 from services.accounts import Account
 from services.answers import NAMESPACE, AnswerCache
+from services.asking import Options
+from services.attempts import Attempts
 from services.balancer import Balancer
 from services.board import Board
 from services.calls import ANONYMOUS, Caller
@@ -21,7 +23,7 @@ from services.inflight import Inflight
 from services.journal import Journal
 from services.limits import RateLimiter
 from services.listing import ModelList
-from services.pipeline import Kept, Options, Pipeline
+from services.pipeline import Kept, Pipeline
 from services.recorder import Recorder
 from services.tokens import TokenProvider
 from services.upstream import Pool, TimeLimits, Upstream
@@ -55,22 +57,28 @@ def build_services(settings: Settings, board: Board | None = None) -> Services:
     redis = stores.redis_client(redis_options) if redis_options else None
     cache = _cache(settings, redis_options)
     balancer = Balancer(board, strategy=settings.routing.strategy)
-    pipeline = Pipeline(
+    options = Options(
+        attempts=settings.routing.attempts,
+        cool_down_seconds=settings.routing.cool_down_seconds,
+        dedup=settings.dedup.mode,
+        limits=limits,
+        api_version=settings.api_version,
+    )
+    attempts = Attempts(
         catalog=catalog,
         balancer=balancer,
         accounts=accounts,
         upstream=upstream,
+        options=options,
+        rediscover=watch.refresh_soon,
+    )
+    pipeline = Pipeline(
+        catalog=catalog,
+        attempts=attempts,
         inflight=Inflight(buffer_bytes=settings.dedup.buffer_bytes),
         cache=cache,
         limiter=RateLimiter(board, requests_per_minute=settings.limits.requests_per_minute, redis=redis),
-        options=Options(
-            attempts=settings.routing.attempts,
-            cool_down_seconds=settings.routing.cool_down_seconds,
-            dedup=settings.dedup.mode,
-            limits=limits,
-            api_version=settings.api_version,
-        ),
-        rediscover=watch.refresh_soon,
+        options=options,
     )
     recorder = (
         Recorder(settings.recorder.path, bodies=settings.recorder.bodies) if settings.recorder.path else None

@@ -131,17 +131,20 @@ def test_what_nobody_foresaw_is_logged_and_told_generically(error: Exception) ->
     assert (500, "internal_error") == (status, inner["code"])
     assert "secret" not in inner["message"]
     assert [("unexpected_failure", "r-1", error)] == [
-        (line["event"], line["request_id"], line["exc_info"]) for line in logged
+        (line["event"], line["request_id"], line["exc_info"])
+        for line in logged
+        if line["log_level"] == "error"
     ]
 
 
 @pytest.mark.parametrize("error", [BadRequest("x"), NotFound("x"), ServiceUnavailable("x")])
-def test_what_is_foreseen_is_not_logged_as_a_failure(error: Exception) -> None:
-    """Callers' mistakes are no alarms."""
+def test_what_is_foreseen_is_logged_as_a_refusal_not_as_a_failure(error: Exception) -> None:
+    """Callers' mistakes are no alarms; the line has no word of what the caller sent."""
     with capture_logs() as logged:
         rendered(error)
 
-    assert [] == logged
+    assert [("refused", "info")] == [(line["event"], line["log_level"]) for line in logged]
+    assert {"event", "log_level", "request_id", "method", "path", "status", "code"} == set(logged[0])
 
 
 def test_without_a_request_there_is_a_failure_all_the_same() -> None:

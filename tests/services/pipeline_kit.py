@@ -11,6 +11,8 @@ import msgspec
 
 from services.accounts import Account
 from services.answers import AnswerCache
+from services.asking import Ask, Options
+from services.attempts import Attempts
 from services.balancer import Balancer
 from services.board import Board
 from services.calls import ANONYMOUS, Call
@@ -20,7 +22,7 @@ from services.errors import CredentialError, GatewayError
 from services.inflight import Inflight
 from services.limits import RateLimiter
 from services.options import ModelOptions, SubAccountOptions
-from services.pipeline import Ask, Kept, Options, Pipeline
+from services.pipeline import Kept, Pipeline
 from services.stores import MemoryCache
 from services.translation import chat, fields
 from services.upstream import TimeLimits, UpstreamStream, WholeAnswer
@@ -192,22 +194,28 @@ class Kit:
         for one in self.deployments:
             self.tokens.setdefault(one.sub_account, FakeTokens())
             self.upstream.steps[one.id] = [(200, whole())]
-        self.pipeline = Pipeline(
+        chosen = Options(**options)
+        self.attempts = Attempts(
             catalog=self.catalog,
             balancer=self.balancer,
             accounts={name: _account(name, tokens) for name, tokens in self.tokens.items()},
             upstream=self.upstream,  # type: ignore[arg-type]
+            options=chosen,
+            rediscover=self.rediscovered.append,
+            sleep=self._sleep,
+        )
+        self.pipeline = Pipeline(
+            catalog=self.catalog,
+            attempts=self.attempts,
             inflight=self.inflight,
             cache=self.cache,
             limiter=RateLimiter(self.board, requests_per_minute=per_minute),
-            options=Options(**options),
-            rediscover=self.rediscovered.append,
-            sleep=self._sleep,
+            options=chosen,
         )
 
     def use(self, upstream: Any) -> None:
         """Ask over this client instead, and know the deployments as they are now."""
-        self.pipeline._upstream = upstream
+        self.attempts._upstream = upstream
         self.catalog.update(_by_account(self.deployments))
 
     async def _sleep(self, seconds: float) -> None:

@@ -184,7 +184,7 @@ async def test_the_wait_for_the_upstream_begins_with_the_first_attempt(
     kit = Kit(*TWO)
     kit.script(d1=(503, error()))
     times = iter([10.0, 12.0, 15.0])  # the start, and an answer to each attempt
-    monkeypatch.setattr("services.pipeline.time", SimpleNamespace(perf_counter=lambda: next(times)))
+    monkeypatch.setattr("services.trips.time", SimpleNamespace(perf_counter=lambda: next(times)))
     ask = kit.ask()
     reply = await kit.pipeline.whole(ask)
 

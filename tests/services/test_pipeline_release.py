@@ -103,7 +103,7 @@ async def test_cancelled_in_the_pause_before_another_attempt() -> None:
         pause.set()
         await asyncio.Event().wait()
 
-    kit.pipeline._sleep = sleep
+    kit.attempts._sleep = sleep
     task = start(kit, streamed=False)
     await asyncio.wait_for(pause.wait(), 5)
     assert {} == kit.in_flight

@@ -1,0 +1,71 @@
+"""A request as the pipeline takes it, and how far the pipeline goes for its answer."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import msgspec
+
+from services.calls import Call
+from services.catalog import Model
+from services.deployments import Deployment
+from services.errors import BadRequest
+from services.inflight import Mode
+from services.translation import fields
+from services.translation.fields import Fields
+from services.translation.replies import Prepared, Target
+from services.upstream import TimeLimits
+
+
+class Prepare(Protocol):
+    """How a surface translates a request for a model."""
+
+    def __call__(self, body: Fields, target: Target, /) -> Prepared:
+        """Return the request in the upstream's form. Raises BadRequest."""
+
+
+class Ask(msgspec.Struct):
+    """A request as its surface read it."""
+
+    model: str
+    body: Fields
+    prepare: Prepare
+    call: Call
+    idempotency_key: str | None = None
+
+
+class Options(msgspec.Struct, frozen=True):
+    """How far the pipeline goes for an answer."""
+
+    attempts: int = 3
+    cool_down_seconds: float = 30.0
+    dedup: Mode = "safe"
+    limits: TimeLimits = TimeLimits()
+    api_version: str = "2025-04-01-preview"
+
+
+def prepare(ask: Ask, model: Model, deployment: Deployment, *, api_version: str) -> Prepared:
+    """Translate for one deployment's backend model: during a rollout they may differ.
+
+    Raises BadRequest for a model that is not spoken, or a field that it cannot honour.
+    """
+    facts = model.facts_of(deployment)
+    if not facts.dialect:
+        kind = model.family or "an unknown kind of deployment"
+        raise BadRequest(
+            f"the model '{model.name}' runs on {kind}, which this gateway does not speak yet", param="model"
+        )
+    options = model.options
+    target = Target(
+        public_name=model.name,
+        backend_model=deployment.model,
+        facts=facts,
+        api_version=options.api_version or api_version,
+        defaults={name: fields.raw(value) for name, value in options.defaults.items()},
+    )
+    return ask.prepare(ask.body, target)
+
+
+def fallbacks(ask: Ask, model: Model) -> list[str]:
+    """Return the configured fallbacks that the caller may use."""
+    return [name for name in model.options.fallbacks if ask.call.caller.may_use(name)]

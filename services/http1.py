@@ -1,0 +1,361 @@
+"""One HTTP/1.1 connection as a client sees it: an exchange at a time, over whatever transport it is given.
+
+Knows bytes, not policy: where to connect to, how long to wait and what to try again are decided elsewhere. The response
+is read by llhttp (httptools); nothing is held back, and nothing unbounded is collected.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from enum import Enum
+from typing import cast
+
+from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
+
+from services.errors import UpstreamBroken, UpstreamError, UpstreamUnreachable
+
+MAX_HEAD_BYTES = 64 * 1024
+MAX_UNREAD_BYTES = 256 * 1024
+"""What may wait for the reader of a stream; beyond it nothing more is taken from the socket."""
+
+ONE_WRITE_BYTES = 64 * 1024
+_SLICE_BYTES = 256 * 1024
+
+_KEPT = frozenset(
+    (
+        b"content-length",
+        b"retry-after",
+        b"retry-after-ms",
+        b"transfer-encoding",
+        b"x-aicore-request-id",
+        b"x-request-id",
+        b"x-retry-after",
+    )
+)
+
+
+class Until(Enum):
+    """What the one waiting task waits for."""
+
+    HEAD = "the response head"
+    PIECE = "a piece of the body"
+    END = "the end of the body"
+    ROOM = "room to send more"
+
+
+class Connection(asyncio.Protocol):
+    """An HTTP/1.1 connection. `post`, then `read` or `body`; `reusable` says whether another `post` may follow.
+
+    A failure leaves the connection aborted and stays: whatever is asked of the exchange afterwards raises it again.
+    """
+
+    __slots__ = (
+        "_collect",
+        "_eof",
+        "_error",
+        "_feed",
+        "_full",
+        "_head_bytes",
+        "_keep",
+        "_on_end",
+        "_on_lost",
+        "_overhead",
+        "_parser",
+        "_paused",
+        "_pieces",
+        "_sent",
+        "_size",
+        "_transport",
+        "_until",
+        "_waiter",
+        "complete",
+        "fields",
+        "has_head",
+        "heard",
+        "idle_since",
+        "loop",
+        "lost",
+        "status",
+    )
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, on_lost: Callable[[Connection], None]) -> None:
+        self.loop = loop
+        self.idle_since = 0.0
+        self.heard = False
+        """Set whenever bytes arrive and whenever a wait begins; for whoever watches the time to unset."""
+        self.lost = False
+        self.complete = True
+        self._on_lost = on_lost
+        self._on_end: Callable[[Connection], None] | None = None
+        self._waiter: asyncio.Future[None] | None = None
+        self._until = Until.HEAD
+        self._parser = HttpResponseParser(self)
+        self._feed: Callable[[bytes], None] = self._parser.feed_data
+        self._keep = True
+        self._full = False
+        self._paused = False
+        self._eof = False
+        self._begin(None)
+
+    def _begin(self, collect: int | None) -> None:
+        self.status = 0
+        self.fields: dict[bytes, bytes] = {}
+        self.has_head = False
+        self._collect = collect
+        self._error: UpstreamError | None = None
+        self._head_bytes = 0
+        self._overhead = 0
+        self._pieces: list[bytes] = []
+        self._size = 0
+        self._sent = False
+
+    # --- an exchange -----------------------------------------------------------------------------
+
+    async def post(self, head: bytes, body: bytes, *, collect: int | None = None) -> None:
+        """Send a request and wait for the response head; with `collect`, for a body of at most so many bytes.
+
+        Raises UpstreamUnreachable or UpstreamBroken. Cancelled, it leaves the connection aborted.
+        """
+        self._begin(collect)
+        self.complete = False
+        try:
+            if len(body) <= ONE_WRITE_BYTES:
+                self._transport.write(head + body)
+                self._sent = True
+            else:
+                await self._post_in_slices(head, body)
+            await self._wait(Until.HEAD if collect is None else Until.END)
+        except BaseException:
+            self.abort()
+            raise
+
+    async def read(self) -> bytes:
+        """Return what has come since the last time, b"" at the end. Raises UpstreamBroken."""
+        if not self._pieces:
+            if self.complete:
+                return b""
+            await self._wait(Until.PIECE)
+            if not self._pieces:
+                return b""
+        return self.body()
+
+    def body(self) -> bytes:
+        """Return what is here of the body and not yet read."""
+        pieces = self._pieces
+        self._pieces = []
+        self._size = 0
+        if self._paused:
+            self._paused = False
+            self._transport.resume_reading()
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    @property
+    def untouched(self) -> bool:
+        """Whether not one byte of a response has come."""
+        return not self.has_head and not self._overhead
+
+    @property
+    def waiting(self) -> bool:
+        """Whether a task waits for the upstream now."""
+        return self._waiter is not None
+
+    @property
+    def reusable(self) -> bool:
+        """Whether the response is complete and the connection may carry another request."""
+        return self.complete and self._keep and not self.lost and not self._transport.is_closing()
+
+    def fail(self, error: UpstreamError) -> None:
+        """End the exchange with this failure, and the connection with it."""
+        if self._error is None and not self.complete:
+            self._error = error
+        self.abort()
+        self._wake()
+
+    def abort(self) -> None:
+        """Close the connection at once, whatever is still to be sent or read."""
+        self._keep = False
+        self._on_end = None
+        self._transport.abort()
+
+    def linger(self, then: Callable[[Connection], None]) -> None:
+        """Wait for the end of the body without a reader: `then` is called unless more than its framing comes."""
+        self._on_end = then
+        self.body()
+
+    async def _post_in_slices(self, head: bytes, body: bytes) -> None:
+        self._transport.write(head)
+        whole = memoryview(body)
+        for at in range(0, len(body), _SLICE_BYTES):
+            self._transport.write(whole[at : at + _SLICE_BYTES])
+            await self._wait(Until.ROOM)
+            if self._refused:
+                return
+        self._sent = True
+
+    @property
+    def _refused(self) -> bool:
+        """Whether an error has come before the whole request was sent: the rest is of no use."""
+        return self.complete or (self.has_head and self.status >= 400)
+
+    async def _wait(self, until: Until) -> None:
+        while not self._reached(until):
+            if self._error is not None:
+                raise self._error
+            self._until = until
+            self._waiter = self.loop.create_future()
+            self.heard = True
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+
+    def _reached(self, until: Until) -> bool:
+        if until is Until.PIECE:
+            return bool(self._pieces) or self.complete
+        if until is Until.HEAD:
+            return self.has_head
+        if until is Until.END:
+            return self.complete
+        return (not self._full and self._error is None) or self._refused
+
+    def _wake(self) -> None:
+        waiter = self._waiter
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+    # --- the transport's side --------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take over the transport."""
+        self._transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        """Read on in the response."""
+        if self.complete:  # nobody asked for it: no further answer could be trusted
+            self._keep = False
+            self._transport.abort()
+            return
+        self.heard = True
+        self._overhead += len(data)
+        try:
+            self._feed(data)
+        except (HttpParserError, HttpParserUpgrade) as exc:
+            self._unreadable(exc)
+        else:
+            if self._overhead > MAX_HEAD_BYTES:
+                self._unreadable(ValueError("more than 64 KB without a byte of the body"))
+
+    def eof_received(self) -> None:
+        """Note that the upstream has closed properly; the transport then closes itself."""
+        self._eof = True
+        if self.complete:  # it must not be taken from the pool until then
+            self._keep = False
+            self._transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End the exchange: a body without a length ends so, anything else has been cut off."""
+        self.lost = True
+        self._keep = False
+        del self._feed, self._parser  # they refer to this object, and the collector seldom runs
+        if not self.complete and self._error is None:
+            if self.has_head and self._eof and exc is None and not self._framed:
+                self.complete = True
+            else:
+                self._error = self._cut_off(exc)
+        self._wake()
+        self._on_lost(self)
+
+    def pause_writing(self) -> None:
+        """Stop sending slices of a large body."""
+        self._full = True
+
+    def resume_writing(self) -> None:
+        """Go on sending."""
+        self._full = False
+        if self._until is Until.ROOM:
+            self._wake()
+
+    # --- the parser's side -----------------------------------------------------------------------
+
+    def on_message_begin(self) -> None:
+        """Refuse a second response: there was one request."""
+        if self.complete:
+            raise ValueError("bytes after the end of the response")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Keep the few fields that matter; those of a trailer do not."""
+        self._head_bytes += len(name) + len(value) + 4
+        if self._head_bytes > MAX_HEAD_BYTES:
+            raise ValueError("a head of more than 64 KB")
+        if not self.has_head and (name := name.lower()) in _KEPT:
+            self.fields[name] = value
+
+    def on_headers_complete(self) -> None:
+        """Tell the status, unless it is an interim one (1xx)."""
+        status = self._parser.get_status_code()
+        if status < 200:
+            if status == 101:
+                raise ValueError("a change of protocol that nobody asked for")
+            self.fields = {}
+            return
+        self.status = status
+        self.has_head = True
+        if self._until is Until.HEAD or self._until is Until.ROOM:
+            self._wake()
+
+    def on_body(self, data: bytes) -> None:
+        """Keep a piece for the reader."""
+        self._overhead = 0
+        self._pieces.append(data)
+        self._size += len(data)
+        if self._until is Until.PIECE:
+            self._wake()
+        if self._size > MAX_UNREAD_BYTES or self._on_end is not None:
+            self._too_much()
+
+    def on_message_complete(self) -> None:
+        """End the exchange, and learn whether the connection can be kept."""
+        if not self.has_head:
+            return
+        self._keep = self._keep and self._sent and self._parser.should_keep_alive()
+        self.complete = True
+        self._wake()
+        if self._on_end is not None:
+            self.loop.call_soon(self._on_end, self)
+            self._on_end = None
+
+    def _too_much(self) -> None:
+        if self._on_end is not None:
+            self.abort()
+        elif self._collect is None:
+            if not self._paused:
+                self._paused = True
+                self._transport.pause_reading()
+        elif self._size > self._collect:
+            self._unreadable(ValueError(f"a body of more than {self._collect} bytes"))
+
+    # --- failures --------------------------------------------------------------------------------
+
+    @property
+    def _framed(self) -> bool:
+        coding = self.fields.get(b"transfer-encoding", b"").lower()
+        return b"content-length" in self.fields or coding.endswith(b"chunked")
+
+    def _unreadable(self, exc: Exception) -> None:
+        error = UpstreamBroken(
+            f"not a valid response: {exc.__context__ or exc}",
+            public="the upstream's answer could not be read",
+        )
+        error.__cause__ = exc
+        self.fail(error)
+
+    def _cut_off(self, exc: Exception | None) -> UpstreamError:
+        why = f"{type(exc).__name__}: {exc}" if exc else "the upstream closed the connection"
+        if self.has_head:
+            error: UpstreamError = UpstreamBroken(why, public="the upstream's answer was cut off")
+        else:
+            public = "the connection to the upstream was lost before it answered"
+            error = UpstreamUnreachable(why, public=public)
+        error.__cause__ = exc
+        return error
