@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import cast
 
 from sanic import Request
@@ -9,17 +10,29 @@ from sanic.http import Http
 
 from services.errors import BadRequest, TooLarge
 
+BODY_SECONDS = 120.0
+"""For the whole body: Sanic's own limit counts silence only, and is as long as a model may think."""
+
 
 async def read_body(request: Request, *, limit: int) -> bytes:
-    """Return the whole body. Raises TooLarge past `limit` bytes, BadRequest for a compressed one."""
+    """Return the whole body. Raises TooLarge past `limit` bytes, BadRequest for a compressed or a late one."""
     if request.headers.get("content-encoding", "identity") != "identity":
         raise BadRequest("compressed request bodies are not supported; send it plain", status=415)
     announced = request.headers.get("content-length")
     if announced is not None and int(announced) > limit:
         raise _too_large(limit)
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            return await _read(cast(Http | None, request.stream), limit)
+    except TimeoutError as exc:
+        raise BadRequest(
+            f"the request body did not arrive within {BODY_SECONDS:g} s", code="request_timeout", status=408
+        ) from exc
+
+
+async def _read(stream: Http | None, limit: int) -> bytes:
     pieces: list[bytes] = []
     size = 0
-    stream = cast(Http | None, request.stream)
     while stream is not None and stream.request_body:
         piece = await stream.read()
         if not piece:

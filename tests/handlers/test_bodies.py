@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from handlers.bodies import read_body
@@ -62,3 +64,18 @@ async def test_a_compressed_body_is_refused(coding: str) -> None:
 async def test_identity_is_no_compression() -> None:
     """It says so itself."""
     assert b"x" == await read_body(request(stream=FakeHttp(b"x"), content_encoding="identity"), limit=3)
+
+
+async def test_a_body_that_does_not_come_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """408: a caller who sends a byte now and then must not hold a connection for as long as a model may think."""
+
+    class Never(FakeHttp):
+        async def read(self) -> bytes | None:
+            await asyncio.get_running_loop().create_future()
+            return None
+
+    monkeypatch.setattr("handlers.bodies.BODY_SECONDS", 0.01)
+
+    with pytest.raises(BadRequest, match="did not arrive") as caught:
+        await read_body(request(stream=Never()), limit=3)
+    assert (408, "request_timeout") == (caught.value.status, caught.value.code)
