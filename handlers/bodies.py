@@ -15,7 +15,7 @@ BODY_SECONDS = 120.0
 
 
 async def read_body(request: Request, *, limit: int) -> bytes:
-    """Return the whole body. Raises TooLarge past `limit` bytes, BadRequest for a compressed or a late one."""
+    """Return the whole body. Raises TooLarge past `limit` bytes, BadRequest if compressed or late."""
     if request.headers.get("content-encoding", "identity") != "identity":
         raise BadRequest("compressed request bodies are not supported; send it plain", status=415)
     announced = request.headers.get("content-length")

@@ -67,7 +67,7 @@ async def test_identity_is_no_compression() -> None:
 
 
 async def test_a_body_that_does_not_come_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    """408: a caller who sends a byte now and then must not hold a connection for as long as a model may think."""
+    """408: a byte now and then must not hold a connection for as long as a model may think."""
 
     class Never(FakeHttp):
         async def read(self) -> bytes | None:
