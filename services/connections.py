@@ -18,6 +18,8 @@ from urllib.request import getproxies, proxy_bypass
 from services.errors import UpstreamTimeout, UpstreamUnreachable
 from services.http1 import Connection
 
+P = TypeVar("P", bound=asyncio.Protocol)
+
 _PORTS = {"http": 80, "https": 443}
 _NOBODY = "no connection to the upstream"
 _MAX_PROXY_HEAD_BYTES = 16 * 1024
@@ -37,7 +39,7 @@ class Origin(NamedTuple):
     def authority(self) -> str:
         """Host and port as an address names them."""
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return host if self.port == _PORTS[self.scheme] else f"{host}:{self.port}"
+        return host if self.port == _PORTS.get(self.scheme) else f"{host}:{self.port}"
 
 
 def origin_of(parts: SplitResult) -> Origin:
@@ -235,11 +237,77 @@ class Host:
         return inner, connection
 
 
-async def _dial[P: asyncio.Protocol](
+class _Tunnel(asyncio.Protocol):
+    """The talk with a proxy before the tunnel is there: one request, one head."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._answer: asyncio.Future[bytes] = loop.create_future()
+        self._head = bytearray()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        self._head += data
+        if b"\r\n\r\n" in self._head or len(self._head) > _MAX_PROXY_HEAD_BYTES:
+            self._settle()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._settle()
+
+    async def ask(self, origin: Origin, proxy: Proxy) -> None:
+        """Ask for a tunnel. Raises ConnectionError if the proxy gives none."""
+        place = Origin("", origin.host, origin.port).authority
+        self._transport.write(f"CONNECT {place} HTTP/1.1\r\nHost: {place}\r\n{proxy.fields}\r\n".encode())
+        head = await self._answer
+        line, _, _ = head.partition(b"\r\n")
+        status = line.split(b" ")[1:2]
+        if not head.endswith(b"\r\n\r\n") or not line.startswith(b"HTTP/1.") or status != [b"200"]:
+            said = line[:80].decode("ascii", "replace") or "nothing"
+            raise ConnectionRefusedError(f"the proxy {proxy.origin.authority} opens no tunnel: {said}")
+
+    def _settle(self) -> None:
+        if not self._answer.done():
+            self._answer.set_result(bytes(self._head))
+
+
+async def _dial(
     loop: asyncio.AbstractEventLoop,
     origin: Origin,
     made: Callable[[], P],
     context: ssl.SSLContext | None,
     seconds: float,
 ) -> tuple[asyncio.Transport, P]:
-    raise NotImplementedError
+    """Connect to the first address that answers; each but the last has its share of the time only."""
+    found = await loop.getaddrinfo(origin.host, origin.port, type=socket.SOCK_STREAM)
+    addresses = list(dict.fromkeys(sockaddr[0] for *_, sockaddr in found))
+    end = loop.time() + seconds
+    for left in range(len(addresses), 0, -1):
+        try:
+            async with asyncio.timeout((end - loop.time()) / left):
+                transport, protocol = await loop.create_connection(
+                    made,
+                    str(addresses[-left]),
+                    origin.port,
+                    ssl=context,
+                    server_hostname=origin.host if context else None,
+                )
+            return transport, protocol
+        except (OSError, TimeoutError):  # a wrong certificate is one too: another address may show the right one
+            if left == 1:
+                raise
+    raise OSError("the name has no address")
+
+
+def _tune(transport: asyncio.Transport) -> None:
+    sock = transport.get_extra_info("socket")
+    with suppress(OSError):  # it may be gone already; the first write will tell
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for name, value in _PROBES:
+            if hasattr(socket, name):
+                sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+
+
+def _told(exc: Exception) -> str:
+    return str(exc) or type(exc).__name__

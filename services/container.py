@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,12 +14,17 @@ from services.balancer import Balancer
 from services.board import Board
 from services.calls import Caller
 from services.catalog import Catalog
+from services.errors import GatewayError
 from services.health import Health
 from services.journal import Journal
 from services.listing import ModelList
 from services.pipeline import Kept, Pipeline
+from services.tasks import spawn
 from services.upstream import Upstream
 from services.watch import DeploymentWatch
+
+WARM_SECONDS = 10.0
+"""How long a worker waits for its first tokens before it serves."""
 
 
 @dataclass(slots=True)
@@ -50,7 +57,10 @@ class Services:
 
     async def open(self) -> None:
         """Get tokens and deployments, for a bounded time; what is missing then follows in the background."""
+        warming = [spawn(_warm(account), name=f"token {name}") for name, account in self.accounts.items()]
         await self.watch.start()
+        if warming:
+            await asyncio.wait(warming, timeout=WARM_SECONDS)
 
     async def close(self) -> None:
         """Give everything back."""
@@ -64,3 +74,9 @@ class Services:
             await closer.aclose()
         await self.journal.close()
         self.board.close()
+
+
+async def _warm(account: Account) -> None:
+    """Fetch the first token: without discovery nobody else would before the first request, nor say so."""
+    with suppress(GatewayError):  # logged by the provider, which tries again by itself
+        await account.tokens.get()

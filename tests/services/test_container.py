@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from services.container import Keys, Services
+from services.errors import CredentialError
 
 
 class Part:
@@ -18,6 +19,10 @@ class Part:
 
     async def start(self) -> None:
         self._done.append(f"start {self._name}")
+
+    async def get(self) -> str:
+        self._done.append(f"get {self._name}")
+        raise CredentialError("not yet")
 
     async def close(self) -> None:
         self._done.append(self._name)
@@ -33,7 +38,7 @@ class Board(Part):
 
 @pytest.mark.parametrize("cache", [True, False])
 async def test_everything_is_given_back(cache: bool) -> None:
-    """Discovery first, the shared counters last; a cache only where there is one."""
+    """Tokens and discovery first, a failure of theirs included; the shared counters last."""
     done: list[str] = []
     parts: dict[str, Any] = {
         name: Part(name, done)
@@ -47,4 +52,5 @@ async def test_everything_is_given_back(cache: bool) -> None:
     await services.close()
 
     kept = ["cache"] if cache else []
-    assert ["start watch", "watch", "tokens", *kept, "upstream", "http", "journal", "board"] == done
+    assert {"start watch", "get tokens"} == set(done[:2])
+    assert ["watch", "tokens", *kept, "upstream", "http", "journal", "board"] == done[2:]
