@@ -17,7 +17,9 @@ from handlers import routes
 from handlers.auth import authenticate, open_documents
 from handlers.errors import render
 from server import logs
+from server.reviving import revive_workers
 from server.settings import Settings
+from server.stopping import stop_cleanly
 from server.wiring import build_services
 
 NAME = "aicore-gateway"
@@ -65,6 +67,8 @@ def build_app(settings: Settings) -> Sanic[Any, Any]:
     Extend(app, built_in_extensions=False, extensions=[HTTPExtension, OpenAPIExtension])
     app.error_handler.add(Exception, render)
     app.on_request(authenticate)
+    app.main_process_ready(stop_cleanly)
+    app.main_process_ready(revive_workers)
 
     @app.before_server_start
     async def open_services(app: Sanic[Any, Any]) -> None:

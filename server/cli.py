@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -171,7 +172,13 @@ def new() -> None:
 
 def main() -> None:
     """Run the command line."""
+    signal.signal(signal.SIGTERM, _leave)
     cli(prog_name="aicore-gateway")
+
+
+def _leave(number: int, frame: object) -> None:
+    """End in order, so that what was made is removed, until the server has its own way of ending."""
+    sys.exit(128 + number)
 
 
 def _load(config: Path | None, options: dict[str, Any]) -> Settings:

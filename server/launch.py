@@ -37,7 +37,6 @@ def serve(settings: Settings) -> None:
         Sanic.START_METHOD_SET = False
     loader = AppLoader(factory=partial(_application, settings))
     app = loader.load()
-    app.main_process_ready(_stop_cleanly)
     app.main_process_ready(partial(_announce, settings=settings))
     app.prepare(
         host=settings.host,
@@ -56,26 +55,6 @@ def _wait_for_workers(seconds: float) -> None:
     deadline = time.monotonic() + seconds
     for process in multiprocessing.active_children():
         process.join(max(0.0, deadline - time.monotonic()))
-
-
-async def _stop_cleanly(app: Sanic[Any, Any]) -> None:
-    """Mend two things about how the manager stops.
-
-    It keeps the listening socket until all workers have drained: connections would be accepted by the kernel
-    and answered by nobody. And while it waits for workers to come up it goes on waiting for those that the
-    signal has ended, and then kills its whole process group.
-    """
-    manager: Any = app.manager
-    shut_down, all_up = manager.shutdown, manager._all_workers_ack
-
-    def refuse_and_shut_down() -> None:
-        for server in app.state.server_info:
-            if listening := server.settings.get("sock"):
-                listening.close()
-        shut_down()
-
-    manager.shutdown = refuse_and_shut_down
-    manager._all_workers_ack = lambda: manager._shutting_down or all_up()
 
 
 def _application(settings: Settings) -> Sanic[Any, Any]:

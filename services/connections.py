@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import socket
 import ssl
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar, cast
 from urllib.parse import SplitResult, unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -23,8 +24,9 @@ P = TypeVar("P", bound=asyncio.Protocol)
 _PORTS = {"http": 80, "https": 443}
 _NOBODY = "no connection to the upstream"
 _MAX_PROXY_HEAD_BYTES = 16 * 1024
+_LAST_TURNS = 10
 
-# A model may think for minutes; middle boxes forget a connection that says nothing for so long (seconds, tries).
+# A model may think for minutes, and middle boxes forget a connection that is silent (seconds, tries).
 _PROBES = (("TCP_KEEPIDLE", 60), ("TCP_KEEPALIVE", 60), ("TCP_KEEPINTVL", 20), ("TCP_KEEPCNT", 4))
 
 
@@ -65,7 +67,7 @@ class Proxy(NamedTuple):
 
 
 class Proxies:
-    """Which proxy stands before which host: HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY, in either case."""
+    """Which proxy stands before which host: HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, NO_PROXY, in either case."""
 
     def __init__(self, urls: Mapping[str, str] | None = None) -> None:
         self._urls = getproxies() if urls is None else urls
@@ -73,7 +75,7 @@ class Proxies:
     def of(self, origin: Origin) -> Proxy | None:
         """Return the proxy of this origin. Raises UpstreamUnreachable if its URL is not usable."""
         url = self._urls.get(origin.scheme) or self._urls.get("all")
-        if not url or proxy_bypass(f"{origin.host}:{origin.port}"):
+        if not url or proxy_bypass(origin.host if ":" in origin.host else f"{origin.host}:{origin.port}"):
             return None
         try:
             parts = urlsplit(url if "://" in url else f"http://{url}")
@@ -130,7 +132,9 @@ class Connections:
             self._sweeper = None
         for connection in list(self.open):
             connection.abort()
-        while self.open:  # the loop tells each of them that it is lost
+        for _ in range(_LAST_TURNS):  # of the loop, which tells each of them that it is lost
+            if not self.open:
+                return
             await asyncio.sleep(0)
 
     def sweep_later(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -214,7 +218,8 @@ class Host:
             context = self._connections.context if first.scheme == "https" else None
             transport, connection = await _dial(loop, first, lambda: self._made(loop), context, seconds)
         _tune(transport)
-        self._connections.open.add(connection)
+        if not connection.lost:
+            self._connections.open.add(connection)
         return connection
 
     async def _through(
@@ -293,7 +298,10 @@ async def _dial(
                     server_hostname=origin.host if context else None,
                 )
             return transport, protocol
-        except (OSError, TimeoutError):  # a wrong certificate is one too: another address may show the right one
+        except (
+            OSError,
+            TimeoutError,
+        ):  # a wrong certificate is one too: another address may show the right one
             if left == 1:
                 raise
     raise OSError("the name has no address")

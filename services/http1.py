@@ -1,7 +1,7 @@
 """One HTTP/1.1 connection as a client sees it: an exchange at a time, over whatever transport it is given.
 
-Knows bytes, not policy: where to connect to, how long to wait and what to try again are decided elsewhere. The response
-is read by llhttp (httptools); nothing is held back, and nothing unbounded is collected.
+Knows bytes, not policy: where to connect to, how long to wait and what to try again are decided elsewhere.
+The response is read by llhttp (httptools); nothing is held back, and nothing unbounded is collected.
 """
 
 from __future__ import annotations
@@ -18,6 +18,9 @@ from services.errors import UpstreamBroken, UpstreamError, UpstreamUnreachable
 MAX_HEAD_BYTES = 64 * 1024
 MAX_UNREAD_BYTES = 256 * 1024
 """What may wait for the reader of a stream; beyond it nothing more is taken from the socket."""
+
+MAX_ERROR_BYTES = 256 * 1024
+"""What is collected of the body of an error answer."""
 
 ONE_WRITE_BYTES = 64 * 1024
 _SLICE_BYTES = 256 * 1024
@@ -45,9 +48,9 @@ class Until(Enum):
 
 
 class Connection(asyncio.Protocol):
-    """An HTTP/1.1 connection. `post`, then `read` or `body`; `reusable` says whether another `post` may follow.
+    """An HTTP/1.1 connection: `post`, then `read` or `body`; `reusable` says whether another may follow.
 
-    A failure leaves the connection aborted and stays: whatever is asked of the exchange afterwards raises it again.
+    A failure leaves the connection aborted, and stays: whatever is asked of the exchange raises it again.
     """
 
     __slots__ = (
@@ -66,6 +69,7 @@ class Connection(asyncio.Protocol):
         "_pieces",
         "_sent",
         "_size",
+        "_timer",
         "_transport",
         "_until",
         "_waiter",
@@ -88,6 +92,7 @@ class Connection(asyncio.Protocol):
         self.complete = True
         self._on_lost = on_lost
         self._on_end: Callable[[Connection], None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._until = Until.HEAD
         self._parser = HttpResponseParser(self)
@@ -113,11 +118,14 @@ class Connection(asyncio.Protocol):
     # --- an exchange -----------------------------------------------------------------------------
 
     async def post(self, head: bytes, body: bytes, *, collect: int | None = None) -> None:
-        """Send a request and wait for the response head; with `collect`, for a body of at most so many bytes.
+        """Send a request and wait for the response head; with `collect`, for a body of at most so many bytes
+        (of an error, MAX_ERROR_BYTES).
 
         Raises UpstreamUnreachable or UpstreamBroken. Cancelled, it leaves the connection aborted.
         """
         self._begin(collect)
+        if self.lost:  # between being made and being used
+            raise self._cut_off(None)
         self.complete = False
         try:
             if len(body) <= ONE_WRITE_BYTES:
@@ -176,12 +184,19 @@ class Connection(asyncio.Protocol):
         """Close the connection at once, whatever is still to be sent or read."""
         self._keep = False
         self._on_end = None
+        self._disarm()
         self._transport.abort()
 
-    def linger(self, then: Callable[[Connection], None]) -> None:
-        """Wait for the end of the body without a reader: `then` is called unless more than its framing comes."""
+    def linger(self, then: Callable[[Connection], None], seconds: float) -> None:
+        """Wait for the end of the body without a reader.
+
+        `then` is called when it is here; the connection is closed if more than framing comes, or nothing.
+        """
         self._on_end = then
-        self.body()
+        if self._pieces:
+            self.abort()
+            return
+        self._timer = self.loop.call_later(seconds, self.abort)
 
     async def _post_in_slices(self, head: bytes, body: bytes) -> None:
         self._transport.write(head)
@@ -257,6 +272,7 @@ class Connection(asyncio.Protocol):
         """End the exchange: a body without a length ends so, anything else has been cut off."""
         self.lost = True
         self._keep = False
+        self._disarm()
         del self._feed, self._parser  # they refer to this object, and the collector seldom runs
         if not self.complete and self._error is None:
             if self.has_head and self._eof and exc is None and not self._framed:
@@ -324,6 +340,12 @@ class Connection(asyncio.Protocol):
         if self._on_end is not None:
             self.loop.call_soon(self._on_end, self)
             self._on_end = None
+            self._disarm()
+
+    def _disarm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     def _too_much(self) -> None:
         if self._on_end is not None:
@@ -332,8 +354,8 @@ class Connection(asyncio.Protocol):
             if not self._paused:
                 self._paused = True
                 self._transport.pause_reading()
-        elif self._size > self._collect:
-            self._unreadable(ValueError(f"a body of more than {self._collect} bytes"))
+        elif self._size > (limit := self._collect if self.status < 400 else MAX_ERROR_BYTES):
+            self._unreadable(ValueError(f"a body of more than {limit} bytes"))
 
     # --- failures --------------------------------------------------------------------------------
 

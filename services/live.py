@@ -45,7 +45,9 @@ class LiveStream:
         except GatewayError as exc:
             self._trip.end(exc)
             raise
-        await self.aclose()
+        self._stream = None
+        self._trip.end(None)
+        await stream.finish()
         return out
 
     async def aclose(self) -> None:

@@ -1,7 +1,7 @@
-"""Inference calls to SAP AI Core: the only module that names the data-plane client (design §5).
+"""Inference calls to SAP AI Core: the only module that speaks to the data plane (design §5).
 
-Knows connections, time limits and how their failures are called here; nothing of models, tokens or retries.
-One `Upstream` per worker, made in that worker's loop.
+Knows time limits and what is sent again on a new connection; nothing of models, tokens or other deployments.
+One `Upstream` per worker, used in that worker's loop.
 """
 
 from __future__ import annotations
@@ -10,40 +10,38 @@ import asyncio
 import email.utils
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
-from datetime import timedelta
-from typing import NoReturn, Self
+from functools import lru_cache
+from typing import NamedTuple, Self
+from urllib.parse import quote, urlsplit
 
 import msgspec
-from cachetools import LRUCache
-from pyreqwest.client import Client, ClientBuilder
-from pyreqwest.exceptions import (
-    ConnectError,
-    ConnectTimeoutError,
-    NetworkError,
-    PyreqwestError,
-    ReadError,
-    RequestTimeoutError,
-)
-from pyreqwest.http import HeaderMap, Url
-from pyreqwest.request import RequestBuilder, StreamRequest
-from pyreqwest.response import Response
 
-from services.errors import GatewayError, UpstreamBroken, UpstreamError, UpstreamTimeout, UpstreamUnreachable
+from services.connections import Connections, Host, origin_of
+from services.errors import UpstreamError, UpstreamTimeout, UpstreamUnreachable
+from services.http1 import MAX_ERROR_BYTES, Connection
 
-MAX_ERROR_BYTES = 256 * 1024
+MAX_ANSWER_BYTES = 256 * 1024 * 1024
+
+_LINGER_SECONDS = 1.0
 _WATCH_SECONDS = 0.25
-
 _MAX_URLS = 4096
+_URL_SAFE = "/%:@!$&'()*+,;=~?"
 
-Head = HeaderMap
+Head = bytes
 """The head of a request, ready to be sent. Made by `head`, once for many requests."""
 
 
 def head(fields: Mapping[str, str]) -> Head:
-    """Return the fields in the form that `send` and `open` take."""
-    return HeaderMap(dict(fields))
+    """Return the fields in the form that `send` and `open` take. Raises ValueError if they cannot be sent."""
+    return "".join(f"{name}: {_sendable(value)}\r\n" for name, value in fields.items()).encode("ascii")
+
+
+def _sendable(value: str) -> str:
+    if not (value.isascii() and value.isprintable()):
+        raise ValueError("a head field holds something else than printable ASCII")
+    return value
 
 
 class TimeLimits(msgspec.Struct, frozen=True):
@@ -55,19 +53,9 @@ class TimeLimits(msgspec.Struct, frozen=True):
     total: float = 1200.0
 
     @property
-    def whole(self) -> timedelta:
-        """`total`, as the client wants it."""
-        return timedelta(seconds=self.total)
-
-    @property
-    def silence(self) -> float:
-        """The client's only limit for reading, which counts before the head and within the body alike."""
-        return max(self.first_byte, self.stall)
-
-    @property
-    def head(self) -> float | None:
-        """The limit to the head where the client's is longer, else None."""
-        return self.first_byte if self.first_byte < self.stall else None
+    def tick(self) -> float:
+        """How often to look whether one of them has run out (seconds)."""
+        return min(_WATCH_SECONDS, self.first_byte / 4, self.stall / 4, self.total / 4)
 
 
 class Pool(msgspec.Struct, frozen=True):
@@ -86,35 +74,39 @@ class WholeAnswer(msgspec.Struct, frozen=True):
     request_id: str
 
 
+class _Address(NamedTuple):
+    """A URL as requests need it: its connections, and the lines that every request to it begins with."""
+
+    host: Host
+    lines: bytes
+
+
 class Upstream:
     """Connections to the deployments."""
 
     def __init__(self, *, limits: TimeLimits, pool: Pool, roots: bytes | None = None) -> None:
         self._limits = limits
-        self._pool = pool
-        self._roots = roots
-        self._clients: dict[tuple[float, float], Client] = {}
-        self._urls: LRUCache[str, Url] = LRUCache(_MAX_URLS)  # parsing one costs as much as a small request
-        self._watched: set[UpstreamStream] = set()
-        self._watch: asyncio.TimerHandle | None = None
+        self._connections = Connections(max_idle=pool.max_idle, idle_seconds=pool.idle_seconds, roots=roots)
+        self._address = lru_cache(_MAX_URLS)(self._read_url)
+        self._watch = _Watch()
 
     async def send(
         self, url: str, head: Head, body: bytes, *, request_id: str, limits: TimeLimits
     ) -> WholeAnswer:
-        """Post and read the whole answer, whatever its status.
+        """Post and read the whole answer, whatever its status; of an error, MAX_ERROR_BYTES at most.
 
         Raises UpstreamUnreachable, UpstreamTimeout or UpstreamBroken.
         """
-        request = self._request(url, head, body, request_id, limits).timeout(limits.whole)
-        try:
-            async with asyncio.timeout(limits.head):
-                response = await request.build().send()
-            data = (await response.bytes()).to_bytes()
-        except PyreqwestError as exc:
-            _raise_as_ours(exc)
-        except TimeoutError as exc:
-            raise _silent(limits) from exc
-        return WholeAnswer(response.status, data, _retry_after(response), _request_id(response))
+        host, exchange = await self._post(url, head, body, request_id, limits, whole=True)
+        connection = exchange.connection
+        answer = WholeAnswer(
+            status=connection.status,
+            body=connection.body() if connection.status < 400 else connection.body()[:MAX_ERROR_BYTES],
+            retry_after=_retry_after(connection),
+            request_id=_request_id(connection),
+        )
+        host.give(connection)
+        return answer
 
     async def open(
         self, url: str, head: Head, body: bytes, *, request_id: str, limits: TimeLimits
@@ -123,113 +115,156 @@ class Upstream:
 
         Raises UpstreamUnreachable, UpstreamTimeout or UpstreamBroken.
         """
-        builder = self._request(url, head, body, request_id, limits)
-        # Without this the first 64 KB of a stream are held back (design §5).
-        request = builder.streamed_read_buffer_limit(0).build_streamed()
-        try:
-            async with asyncio.timeout(limits.head):
-                response = await request.__aenter__()
-        except PyreqwestError as exc:
-            _raise_as_ours(exc)
-        except TimeoutError as exc:
-            raise _silent(limits) from exc
-        stream = UpstreamStream(request, response, limits=limits, forget=self._watched.discard)
-        self._watched.add(stream)
-        self._start_watch()
-        return stream
+        host, exchange = await self._post(url, head, body, request_id, limits, whole=False)
+        return UpstreamStream(exchange, host, self._watch)
 
     async def close(self) -> None:
         """Close every connection."""
-        if self._watch is not None:
-            self._watch.cancel()
-        for client in self._clients.values():
-            await client.close()
+        self._watch.stop()
+        await self._connections.close()
 
-    def _request(
-        self, url: str, head: Head, body: bytes, request_id: str, limits: TimeLimits
-    ) -> RequestBuilder:
-        parsed = self._urls.get(url)
-        if parsed is None:
-            parsed = self._urls[url] = Url(url)
-        builder = self._client(limits).post(parsed).headers(head)
-        return builder.header("x-request-id", request_id).body_bytes(body)
-
-    def _client(self, limits: TimeLimits) -> Client:
-        """Return the client for these limits: reading is limited per client, and few models differ."""
-        key = (limits.connect, limits.silence)
-        client = self._clients.get(key)
-        if client is None:
-            client = self._clients[key] = self._build(limits)
-        return client
-
-    def _build(self, limits: TimeLimits) -> Client:
-        builder = (
-            ClientBuilder()
-            .connect_timeout(timedelta(seconds=limits.connect))
-            .read_timeout(timedelta(seconds=limits.silence))
-            .pool_max_idle_per_host(self._pool.max_idle)
-            .pool_idle_timeout(timedelta(seconds=self._pool.idle_seconds))
-            .follow_redirects(False)
-            .referer(False)
-            .gzip(False)
-            .brotli(False)
-            .zstd(False)
-            .deflate(False)
-            .user_agent("aicore-gateway")
-            .default_cookie_store(False)
+    async def _post(
+        self, url: str, head: Head, body: bytes, request_id: str, limits: TimeLimits, *, whole: bool
+    ) -> tuple[Host, _Exchange]:
+        """Send a request; an idle connection that turns out to be closed is replaced by a new one, once."""
+        host, lines = self._address(url)
+        lines = b"%b%bx-request-id: %b\r\ncontent-length: %d\r\n\r\n" % (
+            lines,
+            head,
+            _sendable(request_id).encode(),
+            len(body),
         )
-        if self._roots:
-            builder = builder.add_root_certificate_pem(self._roots)
-        return builder.build()
+        if (connection := host.take()) is not None:
+            try:
+                return host, await self._post_on(connection, lines, body, limits, whole)
+            except UpstreamUnreachable:
+                if not connection.untouched:
+                    raise
+        connection = await host.connect(limits.connect)
+        return host, await self._post_on(connection, lines, body, limits, whole)
 
-    def _start_watch(self) -> None:
-        if self._watch is None:
-            self._watch = asyncio.get_running_loop().call_later(_WATCH_SECONDS, self._look)
+    async def _post_on(
+        self, connection: Connection, lines: bytes, body: bytes, limits: TimeLimits, whole: bool
+    ) -> _Exchange:
+        exchange = _Exchange(connection, limits, whole)
+        self._watch.add(exchange)
+        try:
+            await connection.post(lines, body, collect=MAX_ANSWER_BYTES if whole else None)
+        except UpstreamError:
+            self._watch.discard(exchange)
+            if not whole or connection.status < 400:  # of an error, the status has said what matters
+                raise
+        except BaseException:
+            self._watch.discard(exchange)
+            raise
+        if whole:
+            self._watch.discard(exchange)
+        return exchange
 
-    def _look(self) -> None:
-        """End the streams that have been silent for too long: one timer for all, nothing per piece."""
-        now = time.monotonic()
-        for stream in self._watched:
-            stream.expire(now)
-        self._watch = None
-        if self._watched:
-            self._start_watch()
+    def _read_url(self, url: str) -> _Address:
+        try:
+            parts = urlsplit(url)
+            host = self._connections.host(origin_of(parts))
+        except ValueError as exc:
+            detail = "the deployment's URL is not usable"
+            raise UpstreamUnreachable(detail, public="no connection to the upstream") from exc
+        path = quote(parts.path or "/", _URL_SAFE) + (
+            f"?{quote(parts.query, _URL_SAFE)}" if parts.query else ""
+        )
+        proxy = host.forwarded
+        if proxy is not None:
+            path = f"{host.origin.scheme}://{host.origin.authority}{path}"
+        lines = (
+            f"POST {path} HTTP/1.1\r\n"
+            f"Host: {host.origin.authority}\r\n"
+            "User-Agent: aicore-gateway\r\n"
+            "Accept: */*\r\n"
+            "Accept-Encoding: identity\r\n"
+        )
+        return _Address(host, (lines + (proxy.fields if proxy else "")).encode("ascii"))
+
+
+class _Exchange:
+    """A request on its way, with the limits that hold for it."""
+
+    __slots__ = ("_since", "_started", "connection", "limits", "whole")
+
+    def __init__(self, connection: Connection, limits: TimeLimits, whole: bool) -> None:
+        self.connection = connection
+        self.limits = limits
+        self.whole = whole
+        self._started = self._since = connection.loop.time()
+
+    def look(self, now: float) -> None:
+        """Fail the exchange if one of its limits has run out."""
+        connection, limits = self.connection, self.limits
+        if connection.heard:
+            connection.heard = False
+            self._since = now
+        age = now - self._started
+        if not connection.has_head and age > limits.first_byte:
+            connection.fail(_late(f"no response head within {limits.first_byte:g} s"))
+        elif self.whole and age > limits.total:
+            connection.fail(_late(f"no whole answer within {limits.total:g} s"))
+        elif connection.has_head and connection.waiting and now - self._since > limits.stall:
+            connection.fail(_late(f"the upstream's stream was silent for {limits.stall:g} s"))
+
+
+class _Watch:
+    """Ends the exchanges whose time is over: one timer for all of them, nothing per piece."""
+
+    def __init__(self) -> None:
+        self._exchanges: set[_Exchange] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._tick = math.inf
+
+    def add(self, exchange: _Exchange) -> None:
+        """Look after this one from now on."""
+        self._exchanges.add(exchange)
+        if self._timer is None or exchange.limits.tick < self._tick:
+            self._set(exchange.connection.loop, exchange.limits.tick)
+
+    def discard(self, exchange: _Exchange) -> None:
+        """Leave this one alone."""
+        self._exchanges.discard(exchange)
+
+    def stop(self) -> None:
+        """Look after none any more."""
+        self._exchanges.clear()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _set(self, loop: asyncio.AbstractEventLoop, tick: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._tick = tick
+        self._timer = loop.call_later(tick, self._look, loop)
+
+    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
+        now = loop.time()
+        for exchange in self._exchanges:
+            exchange.look(now)
+        self._timer = None
+        if self._exchanges:
+            self._set(loop, min(exchange.limits.tick for exchange in self._exchanges))
 
 
 class UpstreamStream:
     """A response whose body comes in pieces. One reader at a time."""
 
-    __slots__ = (
-        "_expired",
-        "_forget",
-        "_limits",
-        "_loop",
-        "_reader",
-        "_request",
-        "_response",
-        "_since",
-        "_task",
-        "status",
-    )
+    __slots__ = ("_connection", "_exchange", "_host", "_watch", "request_id", "retry_after", "status")
 
-    def __init__(
-        self,
-        request: StreamRequest,
-        response: Response,
-        *,
-        limits: TimeLimits,
-        forget: Callable[[UpstreamStream], None],
-    ) -> None:
-        self.status = response.status
-        self._request = request
-        self._response = response
-        self._reader = response.body_reader
-        self._limits = limits
-        self._forget = forget
-        self._task: asyncio.Task[object] | None = None
-        self._since = 0.0
-        self._expired = False
-        self._loop = asyncio.get_running_loop()
+    def __init__(self, exchange: _Exchange, host: Host, watch: _Watch) -> None:
+        self._exchange = exchange
+        self._connection: Connection | None = exchange.connection
+        self._host = host
+        self._watch = watch
+        self.status = exchange.connection.status
+        self.request_id = _request_id(exchange.connection)
+        """The upstream's own id of this request, "" if it gave none."""
+        self.retry_after = _retry_after(exchange.connection)
+        """Seconds to wait before another try, where the head says so."""
 
     async def __aenter__(self) -> Self:
         return self
@@ -237,30 +272,18 @@ class UpstreamStream:
     async def __aexit__(self, *exc: object) -> None:
         await self.close()
 
-    @property
-    def request_id(self) -> str:
-        """The upstream's own id of this request, "" if it gave none."""
-        return _request_id(self._response)
-
-    @property
-    def retry_after(self) -> float | None:
-        """Seconds to wait before another try, where the head says so."""
-        return _retry_after(self._response)
-
     async def read(self) -> bytes:
-        """Return the next piece, empty at the end. Raises UpstreamTimeout, UpstreamBroken."""
-        self._task = asyncio.current_task(self._loop)  # without the loop it would ask for the process id
-        self._since = time.monotonic()
+        """Return what has come, empty at the end. Raises UpstreamTimeout, UpstreamBroken."""
+        if self._connection is None:
+            return b""
         try:
-            piece = await self._reader.read_chunk()
-        except PyreqwestError as exc:
-            _raise_as_ours(exc)
+            piece = await self._connection.read()
         except asyncio.CancelledError:
-            self._raise_if_expired()
+            self._connection.abort()
             raise
-        finally:
-            self._task = None
-        return b"" if piece is None else piece.to_bytes()
+        if not piece:
+            await self.close()
+        return piece
 
     async def read_error(self) -> bytes:
         """Return the body of an error answer, or what there is of it; at most MAX_ERROR_BYTES."""
@@ -270,68 +293,50 @@ class UpstreamStream:
                 body += piece
         return bytes(body[:MAX_ERROR_BYTES])
 
-    def expire(self, now: float) -> None:
-        """Interrupt a reader that has waited longer than the stall limit."""
-        if self._task is not None and not self._expired and now - self._since > self._limits.stall:
-            self._expired = True
-            self._task.cancel()
-
     async def close(self) -> None:
-        """Give the connection back, or close it if the body was not read to its end."""
-        self._forget(self)
-        await self._request.__aexit__(None, None, None)
+        """Give the connection back, or close it if the body has not come to its end."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            self._watch.discard(self._exchange)
+            self._host.give(connection)
 
-    def _raise_if_expired(self) -> None:
-        task = asyncio.current_task()
-        if self._expired and task is not None and task.uncancel() == 0:
-            raise UpstreamTimeout(f"the upstream's stream was silent for {self._limits.stall:g} s") from None
+    async def finish(self) -> None:
+        """Close the stream after all that matters has been read.
 
-
-def _silent(limits: TimeLimits) -> UpstreamTimeout:
-    return UpstreamTimeout(
-        f"no response head within {limits.first_byte:g} s", public="the upstream did not answer in time"
-    )
-
-
-def _raise_as_ours(exc: PyreqwestError) -> NoReturn:
-    raise _named(exc) from exc
-
-
-def _named(exc: PyreqwestError) -> GatewayError:
-    causes = "; ".join(cause["message"] for cause in getattr(exc, "details", {}).get("causes") or [])
-    detail = f"{exc.message}: {causes}" if causes else exc.message
-    for kinds, ours, public in _NAMES:
-        if isinstance(exc, kinds):
-            return ours(detail, public=public)
-    return UpstreamBroken(detail, public="the upstream's answer could not be read")
+        The few bytes that end the body may still be on their way: for the sake of the connection they are
+        awaited in the background, for a second.
+        """
+        connection = self._connection
+        if connection is None or connection.complete or connection.lost:
+            return await self.close()
+        self._connection = None
+        self._watch.discard(self._exchange)
+        connection.linger(self._host.give, _LINGER_SECONDS)
 
 
-# The client calls silence before the response head a connect timeout as well.
-_NAMES: tuple[tuple[tuple[type[PyreqwestError], ...], type[GatewayError], str], ...] = (
-    ((ConnectTimeoutError, RequestTimeoutError), UpstreamTimeout, "the upstream did not answer in time"),
-    ((ConnectError,), UpstreamUnreachable, "no connection to the upstream"),
-    ((ReadError,), UpstreamBroken, "the upstream's answer was cut off"),
-    ((NetworkError,), UpstreamUnreachable, "the connection to the upstream was lost before it answered"),
-)
+def _late(detail: str) -> UpstreamTimeout:
+    return UpstreamTimeout(detail, public="the upstream did not answer in time")
 
 
-def _request_id(response: Response) -> str:
-    return response.get_header("x-request-id") or response.get_header("x-aicore-request-id") or ""
+def _request_id(connection: Connection) -> str:
+    fields = connection.fields
+    return (fields.get(b"x-request-id") or fields.get(b"x-aicore-request-id") or b"").decode("latin-1")
 
 
-def _retry_after(response: Response) -> float | None:
+def _retry_after(connection: Connection) -> float | None:
     """Read Retry-After (seconds or a date), retry-after-ms, x-retry-after: the longest counts."""
-    if response.status < 400:
+    if connection.status < 400:
         return None
+    fields = connection.fields
     found = [
-        _seconds(response.get_header("retry-after")),
-        _seconds(response.get_header("x-retry-after")),
-        _milliseconds(response.get_header("retry-after-ms")),
+        _seconds(fields.get(b"retry-after", b"").decode("latin-1")),
+        _seconds(fields.get(b"x-retry-after", b"").decode("latin-1")),
+        _milliseconds(fields.get(b"retry-after-ms", b"").decode("latin-1")),
     ]
     return max((seconds for seconds in found if seconds is not None), default=None)
 
 
-def _seconds(value: str | None) -> float | None:
+def _seconds(value: str) -> float | None:
     if not value:
         return None
     try:
@@ -345,6 +350,6 @@ def _seconds(value: str | None) -> float | None:
         return None
 
 
-def _milliseconds(value: str | None) -> float | None:
+def _milliseconds(value: str) -> float | None:
     seconds = _seconds(value)
     return None if seconds is None else seconds / 1000

@@ -61,7 +61,7 @@ def test_check_of_a_good_configuration(place: Place) -> None:
 
 def test_check_as_json(place: Place) -> None:
     """--json is a list of steps that scripts can read."""
-    tenant, folder = place
+    _, folder = place
     done = processes.run("check", "--config", "config.json", "--json", cwd=folder)
     steps = steps_of(done)
 
@@ -120,7 +120,7 @@ def test_check_of_an_unreachable_tenant(place: Place) -> None:
 
 def test_models(place: Place) -> None:
     """The models with family, deployments, sub-accounts and state."""
-    tenant, folder = place
+    _, folder = place
     done = processes.run("models", "--config", "config.json", "--json", cwd=folder)
     rows = {row["model"]: row for row in json.loads(done.stdout)}
 

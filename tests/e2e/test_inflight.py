@@ -173,11 +173,10 @@ async def test_one_who_leaves_does_not_end_the_others(one_worker: Stack, client:
     """The first caller leaves; the one who joined gets everything from the same call."""
     one_worker.tenant.set_pace(chunk_interval_ms=20)
     body = chat("[[tokens:40]]", model=MODEL, temperature=0, stream=True)
-    async with client_of(one_worker) as leaver:
-        async with leaver.stream("POST", CHAT, json=body) as answer:
-            await anext(answer.aiter_lines())
-            follower = asyncio.ensure_future(client.post(CHAT, json=body))
-            await asyncio.sleep(0.2)
+    async with client_of(one_worker) as leaver, leaver.stream("POST", CHAT, json=body) as answer:
+        await anext(answer.aiter_lines())
+        follower = asyncio.ensure_future(client.post(CHAT, json=body))
+        await asyncio.sleep(0.2)
     joined = await follower
 
     assert ("true", "[DONE]") == (joined.headers.get(COALESCED), events(joined.text)[-1])
@@ -207,7 +206,7 @@ async def test_sharing_can_be_turned_off(stack: Starter) -> None:
 
 
 async def test_the_cache_answers_again(stack: Starter) -> None:
-    """With the cache on, the same request has one call, whole and streamed, and is told from where it came."""
+    """With the cache on, the same request has one call, whole and streamed, and a head tells of it."""
     started = stack(workers=1, cache={"enabled": True})
     async with client_of(started) as client:
         whole = [await client.post(CHAT, json=chat(model=MODEL, temperature=0)) for _ in range(3)]

@@ -123,10 +123,6 @@ def test_probes_answer_while_streams_run(shared: Stack) -> None:
     assert within(2, lambda: shared.tenant.stats()["cancelled_streams"] == 30)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="pyreqwest 0.15 forgets a request that is cancelled before its head; it ends at first_byte",
-)
 def test_leaving_a_whole_answer_closes_the_upstream(shared: Stack) -> None:
     """The same for an answer that is not streamed and has not begun."""
     shared.tenant.set_pace(latency_ms=3000)

@@ -108,7 +108,7 @@ def test_the_port_is_free_at_once(stack: Starter) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-@pytest.mark.parametrize("after", [0.05, 0.3, 0.5, 0.7, 0.9, 1.2])
+@pytest.mark.parametrize("after", [0.05, 0.4, 0.6, 1.0])
 def test_a_signal_while_starting(tmp_path: Path, scratch: Path, after: float, number: int) -> None:
     """At whatever moment of the start it comes, all ends within five seconds and nothing is left."""
     key = tmp_path / "alpha.key.json"
@@ -136,7 +136,8 @@ def test_a_signal_while_starting(tmp_path: Path, scratch: Path, after: float, nu
 
     assert [] == left
     assert [] == list(scratch.iterdir()), (tmp_path / "log").read_text()
-    assert "Traceback" not in (tmp_path / "log").read_text()
+    if number == signal.SIGTERM or after > 0.1:  # before, Python itself tells of Ctrl-C
+        assert "Traceback" not in (tmp_path / "log").read_text()
 
 
 def test_a_taken_port_is_said_in_a_line(tmp_path: Path) -> None:
@@ -198,11 +199,8 @@ def test_a_worker_that_dies_is_replaced(stack: Starter) -> None:
     started = stack(workers=2)
     process = started.gateway.process
     assert process is not None
-    before = {child.pid for child in processes.children(process)}
-    serving = {
-        child.pid for child in processes.children(process) if child.net_connections(kind="tcp")
-    } or before
-    os.kill(min(serving), signal.SIGKILL)
+    before = processes.children(process)
+    os.kill(before[-1].pid, signal.SIGKILL)  # the workers are started last
 
     def served() -> bool:
         try:
@@ -211,7 +209,7 @@ def test_a_worker_that_dies_is_replaced(stack: Starter) -> None:
         except httpx.HTTPError:
             return False
 
-    assert within(10, lambda: served() and len(processes.alive(processes.children(process))) >= len(before))
+    assert within(3, lambda: served() and len(processes.alive(processes.children(process))) >= len(before))
     assert all(served() for _ in range(10))
 
 
@@ -233,7 +231,7 @@ def test_sanics_own_command_line(tmp_path: Path, scratch: Path) -> None:
 
 
 def test_the_gateway_is_ready_without_any_tenant(tmp_path: Path) -> None:
-    """With every tenant down the process is alive but not ready, says why to a key, and recovers by itself."""
+    """With every tenant down the process is alive but not ready, and it recovers by itself."""
     port = free_port()
     with Simulator(write_config=tmp_path, port=port):
         pass

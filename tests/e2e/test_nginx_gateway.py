@@ -8,10 +8,10 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import httpx
+import httpx2
 import openai
 import pytest
 from openai import AsyncOpenAI, OpenAI
@@ -44,7 +44,7 @@ class Front:
         )
 
     def openai(self, **options: Any) -> OpenAI:
-        http = httpx.Client(verify=self.nginx.ssl_context(), trust_env=False)
+        http = httpx2.Client(verify=self.nginx.ssl_context(), trust_env=False)
         return OpenAI(
             base_url=f"{self.nginx.https_url}/v1",
             api_key=CLIENT_KEY,
@@ -99,7 +99,7 @@ def test_a_stream_through_tls_comes_in_pieces(front: Front) -> None:
 
 async def test_the_asynchronous_sdk_through_tls(front: Front) -> None:
     """Whole and streamed."""
-    http = httpx.AsyncClient(verify=front.nginx.ssl_context(), trust_env=False)
+    http = httpx2.AsyncClient(verify=front.nginx.ssl_context(), trust_env=False)
     async with AsyncOpenAI(
         base_url=f"{front.nginx.https_url}/v1", api_key=CLIENT_KEY, max_retries=0, http_client=http
     ) as sdk:

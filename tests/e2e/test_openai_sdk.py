@@ -122,7 +122,7 @@ def test_usage_of_a_stream_comes_when_asked_for(sdk: OpenAI, model: str) -> None
 
 @pytest.mark.parametrize("model", MODELS)
 def test_usage_of_a_stream_stays_away_unasked(sdk: OpenAI, model: str) -> None:
-    """Without include_usage no chunk has usage and every chunk has a choice, though the upstream was asked."""
+    """Without include_usage no chunk has usage and every chunk has a choice."""
     chunks = list(sdk.chat.completions.create(model=model, messages=HELLO, stream=True))
 
     assert {None} == {chunk.usage for chunk in chunks}
@@ -437,9 +437,9 @@ def test_a_broken_stream_raises(sdk: OpenAI, tenant: Simulator) -> None:
     """An error inside a stream is raised by the SDK; what came before it was read."""
     tenant.set_pace(chunk_interval_ms=20)
     messages: Any = [{"role": "user", "content": "one two three four [[fault:cut:3]]"}]
-    read = []
+    read: list[Any] = []
+    stream = sdk.chat.completions.create(model="gpt-4.1", messages=messages, stream=True)
     with pytest.raises(openai.APIError, match="cut off"):
-        for chunk in sdk.chat.completions.create(model="gpt-4.1", messages=messages, stream=True):
-            read.append(chunk)
+        read.extend(stream)
 
     assert len(read) >= 2

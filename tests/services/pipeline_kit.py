@@ -74,6 +74,9 @@ class FakeStream(UpstreamStream):
     async def close(self) -> None:
         self.closed += 1
 
+    async def finish(self) -> None:
+        self.closed += 1
+
 
 Step = tuple[int, bytes] | FakeStream | Exception
 
@@ -98,10 +101,10 @@ class FakeUpstream:
         return [sent[0] for sent in self.sent]
 
     async def _step(
-        self, url: str, head: Any, body: bytes, limits: TimeLimits
+        self, url: str, head: bytes, body: bytes, limits: TimeLimits
     ) -> tuple[int, bytes] | FakeStream:
         one = url.split("/deployments/")[1].split("/")[0]
-        token = head["authorization"].removeprefix("Bearer ")
+        token = head.partition(b"Authorization: Bearer ")[2].partition(b"\r\n")[0].decode()
         self.sent.append((one, token, body, limits))
         self.arrived.set()
         await self.gate.wait()
@@ -114,14 +117,14 @@ class FakeUpstream:
         return step
 
     async def send(
-        self, url: str, head: Any, body: bytes, *, request_id: str, limits: TimeLimits
+        self, url: str, head: bytes, body: bytes, *, request_id: str, limits: TimeLimits
     ) -> WholeAnswer:
         step = await self._step(url, head, body, limits)
         assert isinstance(step, tuple)
         return WholeAnswer(step[0], step[1], self.retry_after, "up-1")
 
     async def open(
-        self, url: str, head: Any, body: bytes, *, request_id: str, limits: TimeLimits
+        self, url: str, head: bytes, body: bytes, *, request_id: str, limits: TimeLimits
     ) -> FakeStream:
         step = await self._step(url, head, body, limits)
         stream = FakeStream(*step) if isinstance(step, tuple) else step
