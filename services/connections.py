@@ -276,6 +276,12 @@ class _Tunnel(asyncio.Protocol):
             self._answer.set_result(bytes(self._head))
 
 
+async def resolve(loop: asyncio.AbstractEventLoop, origin: Origin) -> list[str]:
+    """Return the addresses of a host, as they are now. Raises OSError."""
+    found = await loop.getaddrinfo(origin.host, origin.port, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(str(address[0]) for *_, address in found))
+
+
 async def _dial(
     loop: asyncio.AbstractEventLoop,
     origin: Origin,
@@ -284,15 +290,14 @@ async def _dial(
     seconds: float,
 ) -> tuple[asyncio.Transport, P]:
     """Connect to the first address that answers; each but the last has its share of the time only."""
-    found = await loop.getaddrinfo(origin.host, origin.port, type=socket.SOCK_STREAM)
-    addresses = list(dict.fromkeys(sockaddr[0] for *_, sockaddr in found))
+    addresses = await resolve(loop, origin)
     end = loop.time() + seconds
     for left in range(len(addresses), 0, -1):
         try:
             async with asyncio.timeout((end - loop.time()) / left):
                 transport, protocol = await loop.create_connection(
                     made,
-                    str(addresses[-left]),
+                    addresses[-left],
                     origin.port,
                     ssl=context,
                     server_hostname=origin.host if context else None,

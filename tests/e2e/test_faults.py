@@ -77,8 +77,9 @@ FATES: dict[str, Fate] = {
     "revoke": Fate(502, "upstream_denied"),
 }
 TOKEN_FAULTS = ("401", "revoke")
+FIRST_ERROR = "error-first"
 FAILING = [kind for kind, fate in FATES.items() if fate.status >= 400 and kind not in TOKEN_FAULTS]
-AVOIDABLE = [kind for kind in FAILING if not FATES[kind].final]
+AVOIDABLE = [kind for kind in FAILING if not FATES[kind].final and kind != "reset"]
 
 
 @contextmanager
@@ -169,7 +170,7 @@ def test_a_fault_before_a_stream(faulty: Stack, caller: httpx.Client, kind: str)
     assert fate.heads == {name: answer.headers.get(name) for name in fate.heads}
 
 
-@pytest.mark.parametrize("kind", [kind for kind, fate in FATES.items() if fate.late])
+@pytest.mark.parametrize("kind", [kind for kind, fate in FATES.items() if fate.late and kind != FIRST_ERROR])
 @pytest.mark.parametrize("model", [ALONE, SEVERAL, "qwen3-max"])
 def test_a_fault_inside_a_stream(faulty: Stack, caller: httpx.Client, kind: str, model: str) -> None:
     """What came is passed on, then an error says how it ended; no terminator, and nobody else is asked."""
@@ -183,10 +184,24 @@ def test_a_fault_inside_a_stream(faulty: Stack, caller: httpx.Client, kind: str,
     assert (fate.late, True) == (last["error"]["code"], bool(last["error"]["message"]))
     assert TEXT.startswith(said(before))
     assert before
-    assert bool(said(before)) == (kind != "error-first")
+    assert said(before)
     assert not any(choice["finish_reason"] for chunk in before for choice in chunk["choices"])
     assert "[DONE]" not in answer.text
     assert 1 == faulty.tenant.stats()["requests"]
+
+
+@pytest.mark.parametrize("attempt", range(3))
+def test_an_error_right_after_the_first_event_is_told(
+    faulty: Stack, caller: httpx.Client, attempt: int
+) -> None:
+    """As a status if both came in one piece, else as an event: never as an answer that looks complete."""
+    break_it(faulty, FIRST_ERROR, model=ALONE)
+    answer = caller.post(CHAT, json=ask(ALONE, stream=True))
+    last = events(answer.text)[-1] if answer.status_code == 200 else answer.json()
+
+    assert answer.status_code in (200, FATES[FIRST_ERROR].status)
+    assert FATES[FIRST_ERROR].code == last["error"]["code"]
+    assert "[DONE]" not in answer.text
 
 
 @pytest.mark.parametrize("kind", [kind for kind, fate in FATES.items() if fate.status == 200])
@@ -278,7 +293,22 @@ def test_a_token_that_is_always_refused_is_our_fault(
     assert 1 == revoking.tenant.stats()["token_fetches"]
 
 
-@pytest.mark.parametrize("kind", ["reset", "500", "503"])
+@pytest.mark.parametrize("model", [ALONE, SEVERAL])
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_reset_connection_is_asked_again(
+    faulty: Stack, caller: httpx.Client, model: str, stream: bool
+) -> None:
+    """A reset before any byte costs the caller nothing: the request is sent once more, here or elsewhere."""
+    caller.post(CHAT, json=ask(model))  # so that a kept connection is the one that is reset
+    faulty.tenant.reset()
+    faulty.tenant.set_fault("reset", model=model, times=1)
+    answer = caller.post(CHAT, json=ask(model, stream=stream))
+
+    assert (200, 2) == (answer.status_code, faulty.tenant.stats()["requests"])
+    assert TEXT == (said(events(answer.text)) if stream else content(answer))
+
+
+@pytest.mark.parametrize("kind", ["500", "503"])
 def test_a_passing_fault_is_tried_again(faulty: Stack, caller: httpx.Client, kind: str) -> None:
     """With nobody else to ask the same deployment is asked once more."""
     faulty.tenant.set_fault(kind, model=ALONE, times=1)
