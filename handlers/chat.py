@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import time
-from functools import partial
-
 from sanic import Blueprint, HTTPResponse, Request
 
-from handlers.bodies import read_body
-from handlers.serving import new_call, serve, services_of
-from services.asking import Ask
-from services.translation import chat, fields
+from handlers.serving import take
+from services.translation import chat
 
 bp = Blueprint("chat")
 
@@ -55,20 +50,4 @@ async def create_at_deployment(request: Request, model: str) -> HTTPResponse | N
 
 
 async def _create(request: Request, *, model: str | None) -> HTTPResponse | None:
-    started = time.perf_counter()
-    body = await read_body(request, limit=services_of(request).body_limit)
-    asked = fields.parse(body)
-    call = new_call(request, "chat", started)
-    call.body_bytes = len(body)
-    call.stream = bool(fields.read(asked, "stream", bool))
-    name = model or fields.required(asked, "model", str)
-    return await serve(
-        request,
-        Ask(
-            model=name,
-            body=asked,
-            prepare=partial(chat.prepare, stream=call.stream),
-            call=call,
-            idempotency_key=request.headers.get("idempotency-key"),
-        ),
-    )
+    return await take(request, surface="chat", model=model, prepare=chat.prepare, streams=True)

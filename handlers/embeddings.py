@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import time
-
 from sanic import Blueprint, HTTPResponse, Request
 
-from handlers.bodies import read_body
-from handlers.serving import new_call, serve, services_of
-from services.asking import Ask
-from services.translation import embeddings, fields
+from handlers.serving import take
+from services.translation import embeddings
 
 bp = Blueprint("embeddings")
 
@@ -52,19 +48,4 @@ async def create_at_deployment(request: Request, model: str) -> HTTPResponse | N
 
 
 async def _create(request: Request, *, model: str | None) -> HTTPResponse | None:
-    started = time.perf_counter()
-    body = await read_body(request, limit=services_of(request).body_limit)
-    asked = fields.parse(body)
-    call = new_call(request, "embeddings", started)
-    call.body_bytes = len(body)
-    name = model or fields.required(asked, "model", str)
-    return await serve(
-        request,
-        Ask(
-            model=name,
-            body=asked,
-            prepare=embeddings.prepare,
-            call=call,
-            idempotency_key=request.headers.get("idempotency-key"),
-        ),
-    )
+    return await take(request, surface="embeddings", model=model, prepare=embeddings.prepare, streams=False)

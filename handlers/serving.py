@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import aclosing
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import cast
 from urllib.parse import quote
 
 from sanic import HTTPResponse, Request
 
+from handlers.bodies import read_body
 from handlers.errors import as_gateway_error, envelope, outcome
 from handlers.ids import request_id
 from handlers.wire import PieceWriter
@@ -18,7 +19,9 @@ from services import metrics
 from services.asking import Ask
 from services.calls import Call, Reply
 from services.container import Services
+from services.translation import fields
 from services.translation.chat import error_frame
+from services.translation.replies import Prepared
 
 _JSON = "application/json"
 _EVENTS = "text/event-stream; charset=utf-8"
@@ -51,12 +54,29 @@ def services_of(request: Request) -> Services:
     return cast(Services, request.app.ctx.services)
 
 
-def new_call(request: Request, surface: str, started: float) -> Call:
-    """Return the story of this request, still empty."""
-    return Call(surface=surface, caller=request.ctx.caller, request_id=request_id(request), started=started)
+async def take(
+    request: Request, *, surface: str, model: str | None, prepare: Callable[..., Prepared], streams: bool
+) -> HTTPResponse | None:
+    """Read the envelope and serve the request. `model` is the one in the path, if the surface has it there.
+
+    `prepare` is the surface's translation; with `streams` it takes `stream` as well. Raises GatewayError.
+    """
+    started = time.perf_counter()
+    body = await read_body(request, limit=services_of(request).body_limit)
+    asked = fields.parse(body)
+    call = Call(surface=surface, caller=request.ctx.caller, request_id=request_id(request), started=started)
+    call.body_bytes = len(body)
+    if streams:
+        call.stream = bool(fields.read(asked, "stream", bool))
+        prepare = partial(prepare, stream=call.stream)
+    name = model or fields.required(asked, "model", str)
+    marked = request.headers.get("idempotency-key")
+    return await _serve(
+        request, Ask(model=name, body=asked, prepare=prepare, call=call, idempotency_key=marked)
+    )
 
 
-async def serve(request: Request, ask: Ask) -> HTTPResponse | None:
+async def _serve(request: Request, ask: Ask) -> HTTPResponse | None:
     """Answer the request, whichever way it wants, and write down how it went."""
     call, services = ask.call, services_of(request)
     try:

@@ -50,7 +50,6 @@ def build_services(settings: Settings, board: Board | None = None) -> Services:
     )
     limits = TimeLimits(**settings.timeouts.model_dump())
     upstream = Upstream(
-        limits=limits,
         pool=Pool(max_idle=settings.pool.max_idle_per_upstream, idle_seconds=settings.pool.idle_seconds),
     )
     redis_options = _redis(settings)

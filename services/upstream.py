@@ -84,8 +84,7 @@ class _Address(NamedTuple):
 class Upstream:
     """Connections to the deployments."""
 
-    def __init__(self, *, limits: TimeLimits, pool: Pool, roots: bytes | None = None) -> None:
-        self._limits = limits
+    def __init__(self, *, pool: Pool, roots: bytes | None = None) -> None:
         self._connections = Connections(max_idle=pool.max_idle, idle_seconds=pool.idle_seconds, roots=roots)
         self._address = lru_cache(_MAX_URLS)(self._read_url)
         self._watch = _Watch()

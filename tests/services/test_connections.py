@@ -42,7 +42,7 @@ async def server() -> AsyncIterator[RawUpstream]:
 @contextlib.asynccontextmanager
 async def clients(*, pool: Pool | None = None, roots: bytes | None = None) -> AsyncIterator[Upstream]:
     """A client that is closed afterwards, and leaves nothing open."""
-    upstream = Upstream(limits=PATIENT, pool=pool or Pool(), roots=roots)
+    upstream = Upstream(pool=pool or Pool(), roots=roots)
     try:
         yield upstream
     finally:

@@ -211,7 +211,7 @@ async def server() -> AsyncIterator[RawUpstream]:
 async def kit(server: RawUpstream) -> AsyncIterator[Kit]:
     """A pipeline whose only deployment is the raw server, over the real client."""
     limits = TimeLimits(connect=5, first_byte=5, stall=5, total=5)
-    client = Upstream(limits=limits, pool=Pool())
+    client = Upstream(pool=Pool())
     kit = Kit(("one", "d1"))
     kit.deployments[0] = type(kit.deployments[0])(
         "d1", server.url, "one", "default", "azure-openai", "gpt-4o"

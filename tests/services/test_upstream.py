@@ -38,7 +38,7 @@ async def server() -> AsyncIterator[RawUpstream]:
 
 @pytest.fixture
 async def client() -> AsyncIterator[Upstream]:
-    upstream = Upstream(limits=PATIENT, pool=Pool())
+    upstream = Upstream(pool=Pool())
     yield upstream
     await upstream.close()
 
@@ -143,7 +143,7 @@ async def test_tls_is_checked(trusted: bool) -> None:
     authority = trustme.CA()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("127.0.0.1").configure_cert(context)
-    client = Upstream(limits=PATIENT, pool=Pool(), roots=authority.cert_pem.bytes() if trusted else None)
+    client = Upstream(pool=Pool(), roots=authority.cert_pem.bytes() if trusted else None)
 
     async with raw_upstream(context) as server:
         server.script(answer())
