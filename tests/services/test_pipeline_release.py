@@ -10,7 +10,7 @@ import pytest
 
 from services.errors import CallerLeft, UpstreamBroken
 from services.options import ModelOptions
-from services.upstream import Pool, TimeLimits, Upstream
+from services.upstream import Pool, Upstream
 from tests.services.fakes import settle
 from tests.services.pipeline_kit import STREAM, FakeStream, Kit, error, read
 from tests.services.raw_upstream import RawUpstream, completion, raw_upstream, silence, stream
@@ -210,7 +210,6 @@ async def server() -> AsyncIterator[RawUpstream]:
 @pytest.fixture
 async def kit(server: RawUpstream) -> AsyncIterator[Kit]:
     """A pipeline whose only deployment is the raw server, over the real client."""
-    limits = TimeLimits(connect=5, first_byte=5, stall=5, total=5)
     client = Upstream(pool=Pool())
     kit = Kit(("one", "d1"))
     kit.deployments[0] = type(kit.deployments[0])(
