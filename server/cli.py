@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from server.signals import end_in_order
 
 if TYPE_CHECKING:
     from server.doctor import Step
@@ -172,13 +173,8 @@ def new() -> None:
 
 def main() -> None:
     """Run the command line."""
-    signal.signal(signal.SIGTERM, _leave)
+    end_in_order()
     cli(prog_name="aicore-gateway")
-
-
-def _leave(number: int, frame: object) -> None:
-    """End in order, so that what was made is removed, until the server has its own way of ending."""
-    sys.exit(128 + number)
 
 
 def _load(config: Path | None, options: dict[str, Any]) -> Settings:

@@ -2,36 +2,48 @@
 
 from __future__ import annotations
 
+import os
 import signal
+from contextlib import suppress
 from typing import Any
 
 from sanic import Sanic
 
+from server.signals import asked
+
 
 async def stop_cleanly(app: Sanic[Any, Any]) -> None:
-    """Mend three things about how the manager stops.
+    """Mend four things about how the manager stops.
 
     It speaks to its state's process inside the signal handler: where the signal interrupts it in the middle
     of such a talk, it waits for ever for an answer that the handler has taken. It keeps the listening socket
     until all workers have drained: connections would be accepted by the kernel and answered by nobody. And
     while it waits for workers to come up it goes on waiting for those that the signal has ended, and then
-    kills its whole process group.
+    kills its whole process group. A signal that comes before it runs does not keep it from starting them.
     """
     manager: Any = getattr(app, "_manager", None)
     if manager is None:  # a single process, without a manager
         return
-    poll, shut_down, all_up = manager._poll_monitor, manager.shutdown, manager._all_workers_ack
-    signals: list[int] = []
+    poll, shut_down, all_up, run = (
+        manager._poll_monitor, manager.shutdown, manager._all_workers_ack, manager.run,
+    )  # fmt: skip
+    signals = asked  # one that came earlier counts too
 
     def note(number: int, frame: object) -> None:
         if signals:  # the second one means it
             manager.kill()
         signals.append(number)
 
+    def stopping() -> bool:
+        return bool(signals) or manager._shutting_down
+
     def refuse_and_shut_down() -> None:
         for server in app.state.server_info:
             if listening := server.settings.get("sock"):
                 listening.close()
+        for process in manager.processes:
+            if not _is_up(manager, process):
+                _kill(process)
         shut_down()
 
     def poll_or_stop() -> Any:
@@ -40,8 +52,21 @@ async def stop_cleanly(app: Sanic[Any, Any]) -> None:
             manager.monitor_publisher.send(None)  # ends the manager's loop
         return poll()
 
+    manager.run = lambda: None if stopping() else run()
     manager.shutdown = refuse_and_shut_down
     manager._poll_monitor = poll_or_stop
-    manager._all_workers_ack = lambda: bool(signals) or manager._shutting_down or all_up()
+    manager._all_workers_ack = lambda: stopping() or all_up()
     signal.signal(signal.SIGINT, note)
     signal.signal(signal.SIGTERM, note)
+
+
+def _is_up(manager: Any, process: Any) -> bool:
+    """Whether the worker has come as far as to take the signal that asks it to drain."""
+    return bool(manager.worker_state.get(process.name, {}).get("state") == "ACKED")
+
+
+def _kill(process: Any) -> None:
+    """End a worker that serves nothing yet: just forked, it would take a signal for its parent's."""
+    with suppress(AttributeError, AssertionError, ProcessLookupError):  # never started, or gone
+        if process.is_alive():
+            os.kill(process.pid, signal.SIGKILL)
