@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import gc
+import os
 from pathlib import Path
 from typing import Any
 
+import structlog
 import swagger_ui_bundle
 from sanic import Sanic
 from sanic.config import Config
@@ -21,6 +23,8 @@ from server.reviving import revive_workers
 from server.settings import Settings
 from server.stopping import stop_cleanly
 from server.wiring import build_services
+
+log = structlog.get_logger()
 
 NAME = "aicore-gateway"
 VERSION = "0.1.0"
@@ -81,6 +85,7 @@ def build_app(settings: Settings) -> Sanic[Any, Any]:
     @app.after_server_start
     async def open_what_is_public(app: Sanic[Any, Any]) -> None:
         open_documents(app)  # only now are the routes there that sanic-ext makes
+        log.info("worker_ready", pid=os.getpid())
 
     @app.before_server_stop
     async def drain(app: Sanic[Any, Any]) -> None:

@@ -194,13 +194,20 @@ def test_anonymous_service_beyond_loopback_is_refused(tmp_path: Path) -> None:
     assert "allow" in done.stderr
 
 
+def ready_workers(started: Stack) -> list[int]:
+    """Return the process ids of the workers that have begun to serve, in that order."""
+    lines = [json.loads(line) for line in started.gateway.log().splitlines() if '"worker_ready"' in line]
+    return [line["pid"] for line in lines]
+
+
 def test_a_worker_that_dies_is_replaced(stack: Starter) -> None:
     """One worker is killed: the gateway serves on and has its number of workers again."""
     started = stack(workers=2)
     process = started.gateway.process
     assert process is not None
+    assert within(10, lambda: len(ready_workers(started)) == 2)
     before = processes.children(process)
-    os.kill(before[-1].pid, signal.SIGKILL)  # the workers are started last
+    os.kill(ready_workers(started)[0], signal.SIGKILL)
 
     def served() -> bool:
         try:
@@ -209,7 +216,8 @@ def test_a_worker_that_dies_is_replaced(stack: Starter) -> None:
         except httpx.HTTPError:
             return False
 
-    assert within(10, lambda: served() and len(processes.alive(processes.children(process))) >= len(before))
+    assert within(10, lambda: len(ready_workers(started)) == 3)
+    assert within(5, lambda: served() and len(processes.alive(processes.children(process))) == len(before))
     assert all(served() for _ in range(10))
 
 
