@@ -9,11 +9,13 @@ from sanic.compat import Header
 
 
 class FakeHttp:
-    """A body in pieces, as Sanic's stream gives it."""
+    """A body in pieces, as Sanic's stream gives it. `buffered` came with the head, of `announced` bytes."""
 
-    def __init__(self, *pieces: bytes) -> None:
+    def __init__(self, *pieces: bytes, buffered: bytes = b"", announced: int | None = None) -> None:
         self.pieces = list(pieces)
-        self.request_body = True
+        self.request_body: Any = "chunked" if announced is None else True
+        self.request_bytes_left = announced
+        self.recv_buffer = buffered
         self.reads = 0
 
     async def read(self) -> bytes | None:

@@ -61,6 +61,22 @@ async def test_a_compressed_body_is_refused(coding: str) -> None:
     assert 415 == caught.value.status
 
 
+@pytest.mark.parametrize(
+    ("buffered", "timed"), [(b"abc", False), (b"abcGET", False), (b"ab", True), (b"", True)]
+)
+async def test_only_a_body_that_is_still_on_its_way_is_timed(
+    buffered: bytes, timed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A timer for each small request would cost as much as reading it."""
+    timers: list[float] = []
+    real = asyncio.timeout
+    monkeypatch.setattr(asyncio, "timeout", lambda seconds: timers.append(seconds) or real(seconds))
+    http = FakeHttp(b"abc", buffered=buffered, announced=3)
+
+    assert b"abc" == await read_body(request(stream=http), limit=3)
+    assert timed == bool(timers)
+
+
 async def test_identity_is_no_compression() -> None:
     """It says so itself."""
     assert b"x" == await read_body(request(stream=FakeHttp(b"x"), content_encoding="identity"), limit=3)
