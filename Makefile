@@ -3,7 +3,6 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check -q
-CONFIG ?= config.json
 
 .DEFAULT_GOAL := help
 
@@ -13,7 +12,7 @@ help:  ## show the targets
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; this is " + sys.version.split()[0] + ". Name another with make PYTHON=…" if sys.version_info < (3, 11) else 0)'
 	@echo "making a virtual environment in $(VENV)"
-	@$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }  # half of one would be taken for whole
 
 $(VENV)/.run: requirements.lock pyproject.toml | $(VENV)/bin/python
 	@echo "installing the locked dependencies"
@@ -30,8 +29,8 @@ $(VENV)/.dev: tests/requirements.lock pyproject.toml | $(VENV)/bin/python
 demo: $(VENV)/.run  ## simulator and gateway on loopback, with a ready curl line; Ctrl-C ends it
 	@$(BIN)/aicore-gateway demo
 
-run: $(VENV)/.run  ## the gateway with CONFIG=config.json
-	@$(BIN)/aicore-gateway serve --config $(CONFIG)
+run: $(VENV)/.run  ## the gateway with your config.json, or with CONFIG=file
+	@$(BIN)/aicore-gateway serve $(if $(CONFIG),--config $(CONFIG))
 
 test: $(VENV)/.dev  ## every test, end-to-end ones included
 	@$(BIN)/python -m pytest

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from sanic import Blueprint
 
-from handlers import chat, docs, embeddings, health, models
+from handlers import chat, completions, docs, embeddings, gemini, health, messages, models
 
-routes = Blueprint.group(chat.bp, embeddings.bp, models.bp, health.bp, docs.bp)
+routes = Blueprint.group(
+    chat.bp, completions.bp, messages.bp, gemini.bp, embeddings.bp, models.bp, health.bp, docs.bp
+)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from sanic import Blueprint, HTTPResponse, Request
 
 from handlers.serving import take
-from services.translation import chat
 
 bp = Blueprint("chat")
 
@@ -50,4 +49,4 @@ async def create_at_deployment(request: Request, model: str) -> HTTPResponse | N
 
 
 async def _create(request: Request, *, model: str | None) -> HTTPResponse | None:
-    return await take(request, surface="chat", model=model, prepare=chat.prepare, streams=True)
+    return await take(request, surface="chat", model=model)

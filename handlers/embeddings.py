@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import time
+
 from sanic import Blueprint, HTTPResponse, Request
 
-from handlers.serving import take
-from services.translation import embeddings
+from handlers.serving import begin, read_fields, serve
+from services.asking import Ask
+from services.translation import embeddings, fields
 
 bp = Blueprint("embeddings")
 
@@ -48,4 +51,13 @@ async def create_at_deployment(request: Request, model: str) -> HTTPResponse | N
 
 
 async def _create(request: Request, *, model: str | None) -> HTTPResponse | None:
-    return await take(request, surface="embeddings", model=model, prepare=embeddings.prepare, streams=False)
+    started = time.perf_counter()
+    body, size = await read_fields(request)
+    ask = Ask(
+        model=model or fields.required(body, "model", str),
+        body=body,
+        prepare=embeddings.prepare,
+        call=begin(request, surface="embeddings", body_bytes=size, started=started),
+        idempotency_key=request.headers.get("idempotency-key"),
+    )
+    return await serve(request, ask)

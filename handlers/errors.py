@@ -1,18 +1,17 @@
-"""Any failure → OpenAI's error envelope with the true status."""
+"""Any failure → an error answer in the caller's dialect, with the true status."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
 
-import msgspec
 import structlog
 from sanic import HTTPResponse, Request
 from sanic.exceptions import SanicException
 
 from handlers.ids import request_id
 from services.errors import CallerLeft, GatewayError
+from services.translation.callers import envelopes
 
 log = structlog.get_logger()
 
@@ -29,6 +28,20 @@ _HTTP: Mapping[int, tuple[str, str, str]] = {
 _UNKNOWN = ("api_error", "internal_error", "the gateway failed; the log has the reason under this request id")
 
 
+# Surface → its error object; the others have OpenAI's.
+_ENVELOPES: Mapping[str, Callable[[GatewayError, str], bytes]] = {
+    "messages": envelopes.anthropic_error,
+    "gemini": envelopes.google_error,
+    "bedrock": envelopes.bedrock_error,
+}
+
+
+def surface_of(request: Request) -> str:
+    """Return which kind of client the route is for; empty where none was found."""
+    route = request.route
+    return str(getattr(route.ctx, "surface", "")) if route is not None else ""
+
+
 def render(request: Request, exception: Exception) -> HTTPResponse:
     """Return the answer for whatever was raised before the first byte went out."""
     error = as_gateway_error(request, exception)
@@ -41,8 +54,12 @@ def render(request: Request, exception: Exception) -> HTTPResponse:
         headers |= {str(k): str(v) for k, v in exception.headers.items()}
     if error.status == 401:
         headers["www-authenticate"] = "Bearer"
+    envelope = _ENVELOPES.get(surface_of(request), envelopes.openai_error)
     return HTTPResponse(
-        envelope(error), status=error.status, headers=headers, content_type="application/json"
+        envelope(error, headers["x-request-id"]),
+        status=error.status,
+        headers=headers,
+        content_type="application/json",
     )
 
 
@@ -56,17 +73,6 @@ def _tell(request: Request, error: GatewayError) -> None:
         status=error.status,
         code=error.code,
     )
-
-
-def envelope(error: GatewayError) -> bytes:
-    """Return OpenAI's error object for this failure."""
-    inner: dict[str, Any] = {
-        "message": error.public,
-        "type": error.kind,
-        "param": error.param,
-        "code": error.code,
-    }
-    return msgspec.json.encode({"error": inner | dict(error.extra)})
 
 
 def as_gateway_error(request: Request | None, exception: BaseException) -> GatewayError:

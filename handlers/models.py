@@ -1,4 +1,4 @@
-"""GET /v1/models and /v1/models/{id}."""
+"""GET /v1/models and /v1/models/{id}, in OpenAI's shape, or in Anthropic's for its clients."""
 
 from __future__ import annotations
 
@@ -12,8 +12,14 @@ from handlers.serving import services_of
 bp = Blueprint("models")
 
 
+def _is_anthropic(request: Request) -> bool:
+    """Whether an Anthropic client asks: they all send this head field, nobody else does."""
+    return "anthropic-version" in request.headers
+
+
 @bp.get("/v1/models", name="list")
 @bp.get("/models", name="list_short")
+@bp.get("/anthropic/v1/models", name="list_anthropic", ctx_surface="messages")
 async def list_models(request: Request) -> HTTPResponse:
     """List the models that this key may use.
 
@@ -21,11 +27,15 @@ async def list_models(request: Request) -> HTTPResponse:
     ---
     summary: The models that can be asked for, with context length and capabilities where known
     """
-    return document(request, await services_of(request).models.all(request.ctx.caller))
+    models = services_of(request).models
+    if _is_anthropic(request):
+        return document(request, await models.anthropic(request.ctx.caller))
+    return document(request, await models.all(request.ctx.caller))
 
 
 @bp.get("/v1/models/<model:path>", name="one")
 @bp.get("/models/<model:path>", name="one_short")
+@bp.get("/anthropic/v1/models/<model:path>", name="one_anthropic", ctx_surface="messages")
 async def one_model(request: Request, model: str) -> HTTPResponse:
     """Describe one model, by any of its names.
 
@@ -33,4 +43,7 @@ async def one_model(request: Request, model: str) -> HTTPResponse:
     ---
     summary: One model
     """
-    return document(request, services_of(request).models.one(unquote(model), request.ctx.caller))
+    models, name = services_of(request).models, unquote(model)
+    if _is_anthropic(request):
+        return document(request, models.anthropic_one(name, request.ctx.caller))
+    return document(request, models.one(name, request.ctx.caller))

@@ -12,7 +12,7 @@ from urllib.parse import quote
 from sanic import HTTPResponse, Request
 
 from handlers.bodies import read_body
-from handlers.errors import as_gateway_error, envelope, outcome
+from handlers.errors import as_gateway_error, outcome
 from handlers.ids import request_id
 from handlers.wire import PieceWriter
 from services import metrics
@@ -20,11 +20,11 @@ from services.asking import Ask
 from services.calls import Call, Reply
 from services.container import Services
 from services.translation import fields
-from services.translation.chat import error_frame
-from services.translation.replies import Prepared
+from services.translation.fields import Fields
+from services.translation.translate import prepare
 
 _JSON = "application/json"
-_EVENTS = "text/event-stream; charset=utf-8"
+EVENTS = "text/event-stream; charset=utf-8"
 _STREAM_HEAD = ((b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no"))  # trap 16
 _HEADER_SAFE = "".join(map(chr, range(0x20, 0x7F))).replace("%", "")
 
@@ -54,34 +54,55 @@ def services_of(request: Request) -> Services:
     return cast(Services, request.app.ctx.services)
 
 
-async def take(
-    request: Request, *, surface: str, model: str | None, prepare: Callable[..., Prepared], streams: bool
-) -> HTTPResponse | None:
-    """Read the envelope and serve the request. `model` is the one in the path, if the surface has it there.
+async def read_fields(request: Request) -> tuple[Fields, int]:
+    """Return the members of the request's body, and its size in bytes. Raises GatewayError."""
+    body = await read_body(request, limit=services_of(request).body_limit)
+    return fields.parse(body), len(body)
 
-    `prepare` is the surface's translation; with `streams` it takes `stream` as well. Raises GatewayError.
+
+def begin(request: Request, *, surface: str, body_bytes: int, started: float) -> Call:
+    """Return the story of this request, which began at `started` (`time.perf_counter`)."""
+    call = Call(surface=surface, caller=request.ctx.caller, request_id=request_id(request), started=started)
+    call.body_bytes = body_bytes
+    return call
+
+
+async def take(
+    request: Request,
+    *,
+    surface: str,
+    model: str | None = None,
+    stream: bool | None = None,
+    content_type: str = EVENTS,
+    edit: Callable[[Request, Fields], None] | None = None,
+) -> HTTPResponse | None:
+    """Read a conversation's envelope and serve it. Raises GatewayError.
+
+    `model` and `stream` are in the path of some surfaces; else they are members of the body. `edit` moves
+    what this surface says in the head to the body.
     """
     started = time.perf_counter()
-    body = await read_body(request, limit=services_of(request).body_limit)
-    asked = fields.parse(body)
-    call = Call(surface=surface, caller=request.ctx.caller, request_id=request_id(request), started=started)
-    call.body_bytes = len(body)
-    if streams:
-        call.stream = bool(fields.read(asked, "stream", bool))
-        prepare = partial(prepare, stream=call.stream)
-    name = model or fields.required(asked, "model", str)
-    marked = request.headers.get("idempotency-key")
-    return await _serve(
-        request, Ask(model=name, body=asked, prepare=prepare, call=call, idempotency_key=marked)
+    body, size = await read_fields(request)
+    if edit is not None:
+        edit(request, body)
+    call = begin(request, surface=surface, body_bytes=size, started=started)
+    call.stream = bool(fields.read(body, "stream", bool)) if stream is None else stream
+    ask = Ask(
+        model=model or fields.required(body, "model", str),
+        body=body,
+        prepare=partial(prepare, surface=surface, stream=call.stream),
+        call=call,
+        idempotency_key=request.headers.get("idempotency-key"),
     )
+    return await serve(request, ask, content_type=content_type)
 
 
-async def _serve(request: Request, ask: Ask) -> HTTPResponse | None:
+async def serve(request: Request, ask: Ask, *, content_type: str = EVENTS) -> HTTPResponse | None:
     """Answer the request, whichever way it wants, and write down how it went."""
     call, services = ask.call, services_of(request)
     try:
         if call.stream:
-            await _stream(request, ask, services)
+            await _stream(request, ask, services, content_type)
             return None
         return await _whole(ask, services)
     except BaseException as exc:
@@ -102,7 +123,7 @@ async def _whole(ask: Ask, services: Services) -> HTTPResponse:
     return Served(reply.answer.body, head=_head(call, reply), content_type=_JSON)
 
 
-async def _stream(request: Request, ask: Ask, services: Services) -> None:
+async def _stream(request: Request, ask: Ask, services: Services, content_type: str) -> None:
     call = ask.call
     async with aclosing(await services.pipeline.stream(ask)) as chunks:
         first = await anext(chunks)  # never empty; a failure up to here keeps its own status
@@ -110,7 +131,7 @@ async def _stream(request: Request, ask: Ask, services: Services) -> None:
         call.status = 200
         assert call.reply is not None
         head = [*_head(call, call.reply), *_STREAM_HEAD]
-        response = await request.respond(Served(head=head, content_type=_EVENTS))
+        response = await request.respond(Served(head=head, content_type=content_type))
         await response.send(first)
         write = PieceWriter(request, response).write
         try:
@@ -118,7 +139,8 @@ async def _stream(request: Request, ask: Ask, services: Services) -> None:
                 await write(chunk)
         except Exception as exc:  # the status is gone: only a frame can tell the caller
             call.error = as_gateway_error(request, exc)
-            await write(error_frame(envelope(call.error)))
+            if farewell := call.reply.farewell(call.error):
+                await write(farewell)
         await response.eof()
 
 

@@ -1,7 +1,8 @@
 #!/bin/sh
 # Makes fullchain.pem and privkey.pem in /certs if there are none, so that a first start has TLS.
 # Runs once, in the gateway's image: nginx's Alpine image carries no openssl command, this one does.
-# A certificate that someone else put there is never touched; one made here is renewed before it ends.
+# A certificate that someone else put there is never touched; one made here is renewed before it ends, and
+# when it is asked for other names.
 set -eu
 
 dir=${1:-/certs}
@@ -24,8 +25,14 @@ command -v openssl >/dev/null || fail "this image has no openssl command; put yo
 
 if [ -s "$cert" ] && [ -s "$key" ]; then
     ours || { echo "certs: using the certificate that is there"; exit 0; }
-    openssl x509 -in "$cert" -noout -checkend 2592000 >/dev/null && { echo "certs: the self-signed certificate is good for more than 30 days"; exit 0; }
-    echo "certs: the self-signed certificate ends within 30 days: making a new one"
+    if [ "$(cat "$dir/names" 2>/dev/null)" != "$names" ]; then
+        echo "certs: the self-signed certificate is not for $names: making a new one"
+    elif openssl x509 -in "$cert" -noout -checkend 2592000 >/dev/null; then
+        echo "certs: the self-signed certificate is good for more than 30 days"
+        exit 0
+    else
+        echo "certs: the self-signed certificate ends within 30 days: making a new one"
+    fi
 elif [ -s "$cert" ] || [ -s "$key" ]; then
     fail "only one of fullchain.pem and privkey.pem is there; put both into the volume, or neither"
 fi
@@ -38,4 +45,5 @@ openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -sha25
 chmod 644 "$cert.new"
 mv "$key.new" "$key"
 mv "$cert.new" "$cert"
+echo "$names" >"$dir/names"
 echo "certs: made a self-signed certificate for $names"

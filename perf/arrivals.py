@@ -56,6 +56,8 @@ class Alarm:
         """Ring at `due`, or as soon as possible when that is past. Replaces an earlier setting."""
         delay = max(due - time.perf_counter(), 1e-6)
         if self._fd < 0:
+            if self._handle is not None:
+                self._handle.cancel()
             self._handle = self._loop.call_later(delay, self._ring)
             return
         seconds, fraction = divmod(delay, 1)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +15,21 @@ import click
 
 from perf import console, results
 from perf.benchreport import markdown, show
-from perf.scenarios import (
-    LOADS,
-    MEASURED_SECONDS,
-    WARMUP_SECONDS,
-    Placement,
-    alone,
-    open_streams,
-    sample,
-    summarise,
+from perf.monitor import Gone
+from perf.options import output_dir_option
+from perf.scenarios import LOADS, Effort, Placement, Sample, alone, open_streams, sample, summarise
+from perf.stack import (
+    Contender,
+    Cores,
+    StackError,
+    Upstream,
+    gateway,
+    interrupt_as_exit,
+    nginx,
+    pinned,
+    simulator,
+    usable_cores,
 )  # fmt: skip
-from perf.stack import Contender, StackError, Upstream, gateway, interrupt_as_exit, nginx, pinned, simulator
 from perf.stats import median, spread
 
 MODEL = "gpt-5"
@@ -37,16 +42,15 @@ class Bench:
 
     directory: Path
     upstream: Upstream
+    cores: Sequence[int]
     placement: Placement
-    repeat: int
-    seconds: float
-    warmup: float
+    effort: Effort
     with_nginx: bool
     with_gateway: bool
     note: Callable[[str], None]
 
     @contextlib.contextmanager
-    def contenders(self) -> Any:
+    def contenders(self) -> Iterator[list[Contender]]:
         """The gateway with one worker and nginx, both on the contender's core."""
         with contextlib.ExitStack() as stack:
             both: list[Contender] = []
@@ -61,21 +65,20 @@ class Bench:
                 )
             yield both
 
+    def sample(self, name: str, contender: Contender, placement: Placement) -> Sample:
+        """One measurement of a load."""
+        return sample(LOADS[name], contender, self.upstream, placement, self.effort)
+
 
 def run_loads(bench: Bench, names: Sequence[str], contenders: Sequence[Contender]) -> dict[str, Any]:
     """The loads by name, the contenders taking turns in each repeat."""
     measured: dict[str, Any] = {}
     for name in names:
-        samples: dict[str, list[Any]] = {contender.name: [] for contender in contenders}
-        for number in range(bench.repeat):
+        samples: dict[str, list[Sample]] = {contender.name: [] for contender in contenders}
+        for number in range(bench.effort.repeat):
             for contender in contenders:
-                bench.note(f"{LOADS[name].title}: {contender.name}, {number + 1} of {bench.repeat}")
-                samples[contender.name].append(
-                    sample(
-                        LOADS[name], contender, bench.upstream, bench.placement,
-                        seconds=bench.seconds, warmup=bench.warmup,
-                    )
-                )  # fmt: skip
+                bench.note(f"{LOADS[name].title}: {contender.name}, {number + 1} of {bench.effort.repeat}")
+                samples[contender.name].append(bench.sample(name, contender, bench.placement))
         measured[name] = {contender: summarise(values) for contender, values in samples.items()}
     return measured
 
@@ -83,7 +86,7 @@ def run_loads(bench: Bench, names: Sequence[str], contenders: Sequence[Contender
 def run_alone(bench: Bench, contenders: Sequence[Contender]) -> dict[str, Any]:
     """One request at a time."""
     bench.note("one request alone: direct and through each, in turns")
-    return alone(contenders, bench.upstream, rounds=max(2 * bench.repeat, int(bench.seconds)))
+    return alone(contenders, bench.upstream, rounds=max(2 * bench.effort.repeat, int(bench.effort.seconds)))
 
 
 def run_memory(bench: Bench, contenders: Sequence[Contender]) -> dict[str, Any]:
@@ -105,23 +108,22 @@ def run_start(bench: Bench) -> dict[str, Any]:
     return {"seconds": median(seconds), "spread": spread(seconds), "repeats": seconds}
 
 
-def scaling_placement(cores: int) -> tuple[Placement, Placement, str]:
+def scaling_placement(cores: Sequence[int]) -> tuple[Placement, Placement, str]:
     """Where one worker and two workers run, and what that means for the figure."""
-    if cores >= 4:
-        helpers = frozenset(range(2, cores))
-        return (
-            Placement(frozenset({0}), helpers),
-            Placement(frozenset({0, 1}), helpers),
-            "own cores for the helpers",
-        )
-    one = Placement(frozenset({0}), frozenset({1}))
-    both = frozenset(range(cores))
-    return one, Placement(both, both), "generator and upstream share the two cores with the workers"
+    if len(cores) < 2:
+        free = Placement(None, None)
+        return free, free, "nothing is pinned, so one worker may use any core"
+    both, others = frozenset(cores[:2]), frozenset(cores[2:])
+    if len(others) >= 2:
+        one = Placement(frozenset(cores[:1]), others)
+        return one, Placement(both, others), "own cores for the helpers"
+    shared = "generator and upstream share the two cores with the workers"
+    return default_placement(cores), Placement(both, both), shared
 
 
 def run_scaling(bench: Bench) -> dict[str, Any]:
     """Two workers on two cores against one on one."""
-    single, double, condition = scaling_placement(os.cpu_count() or 1)
+    single, double, condition = scaling_placement(bench.cores)
     figures: dict[str, Any] = {"condition": condition}
     for name, placement, workers in (("one", single, 1), ("two", double, 2)):
         bench.note(f"{workers} worker(s)")
@@ -130,12 +132,8 @@ def run_scaling(bench: Bench) -> dict[str, Any]:
             gateway(bench.directory, placement.contender, bench.upstream, workers=workers) as started,
         ):
             samples = [
-                sample(
-                    LOADS["small"], started.contender, bench.upstream, placement,
-                    seconds=bench.seconds, warmup=bench.warmup,
-                )
-                for _ in range(bench.repeat)
-            ]  # fmt: skip
+                bench.sample("small", started.contender, placement) for _ in range(bench.effort.repeat)
+            ]
         figures[name] = summarise(samples)
     one, two = figures["one"], figures["two"]
     figures["measured_ratio"] = _ratio(two["requests_per_second"], one["requests_per_second"])
@@ -149,24 +147,24 @@ def _ratio(above: float, below: float) -> float:
 
 
 @contextlib.contextmanager
-def _moved(upstream: Upstream, placement: Placement) -> Any:
+def _moved(upstream: Upstream, placement: Placement) -> Iterator[None]:
     """Generator and upstream on other cores for a while."""
-    if placement.helpers is None or not hasattr(os, "sched_setaffinity"):
+    if placement.helpers is None:
         yield
         return
-    processes = upstream.child.tree.members()
-    before = os.sched_getaffinity(processes[0].pid)
-    _place(processes, placement.helpers)
+    pids = [process.pid for process in upstream.child.tree.members()]
+    before = os.sched_getaffinity(pids[0])
+    _place(pids, placement.helpers)
     try:
         with pinned(placement.helpers):
             yield
     finally:
-        _place(processes, before)
+        _place(pids, before)
 
 
-def _place(processes: Sequence[Any], cores: Any) -> None:
-    for process in processes:
-        os.sched_setaffinity(process.pid, cores)
+def _place(pids: Sequence[int], cores: Cores | set[int]) -> None:
+    for pid in pids:
+        os.sched_setaffinity(pid, cores)
 
 
 SCENARIOS: Mapping[str, str] = {
@@ -196,12 +194,17 @@ def run_scenarios(bench: Bench, names: Sequence[str]) -> dict[str, Any]:
     return measured
 
 
-def default_placement() -> Placement:
-    """The contender on core 0, generator and upstream on core 1; unpinned where that cannot be."""
-    if not hasattr(os, "sched_setaffinity") or len(os.sched_getaffinity(0)) < 2:
+def default_placement(cores: Sequence[int]) -> Placement:
+    """The contender on the first core, generator and upstream on the second; unpinned without two."""
+    if len(cores) < 2:
         return Placement(None, None)
-    first, second = sorted(os.sched_getaffinity(0))[:2]
-    return Placement(frozenset({first}), frozenset({second}))
+    return Placement(frozenset(cores[:1]), frozenset(cores[1:2]))
+
+
+def steps(names: Sequence[str], repeat: int, contenders: int) -> int:
+    """How many notes a run of these scenarios makes."""
+    fixed = {"start": STARTS, "alone": 1, "memory": contenders, "scaling": 2}
+    return sum(fixed.get(name, repeat * contenders) for name in names)
 
 
 @click.command(context_settings={"show_default": True})
@@ -216,30 +219,20 @@ def default_placement() -> Placement:
 @click.option(
     "--repeat", type=click.IntRange(1, 20), default=1, help="Measurements of each load; the median counts."
 )
-@click.option(
-    "--seconds", type=click.FloatRange(0.2, MEASURED_SECONDS), default=6.0, help="Measured, for each load."
-)
-@click.option(
-    "--warmup", type=click.FloatRange(0.0, 10.0), default=WARMUP_SECONDS, help="Before, not counted."
-)
+@click.option("--seconds", type=click.FloatRange(0.2, 600.0), default=6.0, help="Measured, for each load.")
+@click.option("--warmup", type=click.FloatRange(0.0, 10.0), default=2.0, help="Before, not counted.")
 @click.option("--nginx/--no-nginx", "with_nginx", default=True, help="Measure nginx in the same run.")
 @click.option("--gateway/--no-gateway", "with_gateway", default=True, help="Measure the gateway.")
-@click.option(
-    "--output-dir",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=Path("results"),
-    envvar="OUTPUT_DIR",
-    help="Where bench_TS.md and bench_TS.json go. [env: OUTPUT_DIR]",
-)
+@output_dir_option
 def main(
     names: tuple[str, ...], repeat: int, seconds: float, warmup: float,
     with_nginx: bool, with_gateway: bool, output_dir: Path,
 ) -> None:  # fmt: skip
     """Measure the gateway against its performance budget, beside nginx doing the least a proxy can do.
 
-    Everything runs on this machine's loopback: the contender on core 0, the load generator and the simulated
-    upstream on core 1. Machines differ, so quote the ratios; and look at what limited each run: a contender
-    that did not use its whole core could have done more.
+    Everything runs on this machine's loopback: the contender on one core, the load generator and the
+    simulated upstream on another. Machines differ, so quote the ratios; and look at what limited each run: a
+    contender that did not use its whole core could have done more. Writes bench_TS.md and bench_TS.json.
 
     \b
     Scenarios:
@@ -257,32 +250,16 @@ def main(
       python -m perf.bench --scenario small --scenario streams --repeat 5
     """
     interrupt_as_exit()
-    stamp, started = results.stamp(), results.started()
-    placement = default_placement()
+    stamp, about, cores = results.stamp(), results.about(), usable_cores()
+    effort = Effort(repeat, seconds, warmup)
     try:
         measured = _run(
-            placement,
-            tuple(dict.fromkeys(names)),
-            repeat,
-            seconds,
-            warmup,
-            with_nginx=with_nginx,
-            with_gateway=with_gateway,
+            cores, tuple(dict.fromkeys(names)), effort, with_nginx=with_nginx, with_gateway=with_gateway
         )
-    except StackError as exc:
+    except (StackError, Gone) as exc:
         raise click.ClickException(str(exc)) from exc
-    options = {
-        "repeat": repeat,
-        "seconds": seconds,
-        "warmup": warmup,
-        "pinned": placement.contender is not None,
-    }
-    document = {
-        "started_at": started,
-        "machine": results.machine(),
-        "options": options,
-        "scenarios": measured,
-    }
+    options = {**asdict(effort), "placement": str(default_placement(cores))}
+    document = {**about, "options": options, "scenarios": measured}
     show(document)
     path = results.write(output_dir / f"bench_{stamp}.json", "bench", document)
     path.with_suffix(".md").write_text(markdown(document), encoding="utf-8")
@@ -290,26 +267,20 @@ def main(
 
 
 def _run(
-    placement: Placement, names: Sequence[str], repeat: int, seconds: float, warmup: float, *,
-    with_nginx: bool, with_gateway: bool,
-) -> dict[str, Any]:  # fmt: skip
+    cores: Sequence[int], names: Sequence[str], effort: Effort, *, with_nginx: bool, with_gateway: bool
+) -> dict[str, Any]:
+    placement, done = default_placement(cores), itertools.count()
+    total = steps(names, effort.repeat, with_nginx + with_gateway)
     with (
         tempfile.TemporaryDirectory(prefix="perf-bench-") as directory,
         pinned(placement.helpers),
         simulator(Path(directory), placement.helpers, model=MODEL) as upstream,
-        console.err.status("starting") as status,
+        console.progress("benchmark", total) as show,
     ):
         bench = Bench(
-            Path(directory),
-            upstream,
-            placement,
-            repeat,
-            seconds,
-            warmup,
-            with_nginx,
-            with_gateway,
-            status.update,
-        )
+            Path(directory), upstream, cores, placement, effort, with_nginx, with_gateway,
+            note=lambda text: show(next(done), text),
+        )  # fmt: skip
         return run_scenarios(bench, names)
 
 

@@ -57,7 +57,8 @@ LOAD_COLUMNS = (
 )  # fmt: skip
 LEGEND = (
     "core, helpers: the share used of the contender's core, and of that of generator and upstream; "
-    "others: what processes outside the benchmark took of the busier of the two"
+    "others: what processes outside the benchmark took of the busier of the two; "
+    "±: half the spread of CPU per request over the repeats"
 )
 
 
@@ -96,14 +97,11 @@ def _ratio(measured: Mapping[str, Any], key: str) -> str:
 
 
 def _load_row(values: Mapping[str, Any]) -> list[str]:
-    streams = values["frames_per_second"] > 0
+    counted = ("cpu_per_request_us", "frames_per_second", "cpu_per_frame_us", "p50_ms", "p99_ms")
     return [
         number(values["requests_per_second"]),
-        number(values["cpu_per_request_us"]),
-        number(values["frames_per_second"]) if streams else "–",
-        number(values["cpu_per_frame_us"]) if streams else "–",
-        number(values["p50_ms"]) if values["p50_ms"] else "–",  # nothing that began in the window ended
-        number(values["p99_ms"]) if values["p99_ms"] else "–",
+        # Zero where there was nothing to divide by: no streams, or none that ended in the window.
+        *(number(values[key]) if values[key] else "–" for key in counted),
         str(values["failed"]),
         f"{values['contender_share']:.0%}",
         f"{values['helpers_share']:.0%}",
@@ -187,10 +185,9 @@ def faults(document: Mapping[str, Any]) -> list[str]:
 def heading(document: Mapping[str, Any]) -> str:
     """What it was measured on, and how."""
     machine, options = document["machine"], document["options"]
-    pinning = "contender on core 0, generator and upstream on core 1" if options["pinned"] else "not pinned"
     return (
         f"{document['started_at']}, {machine['cpu']}, {machine['cores']} cores, {machine['system']}, "
-        f"Python {machine['python']}; {pinning}; {options['seconds']:g} s after "
+        f"Python {machine['python']}; {options['placement']}; {options['seconds']:g} s after "
         f"{options['warmup']:g} s of warm-up, {options['repeat']} repeat(s), medians."
     )
 

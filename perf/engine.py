@@ -25,7 +25,6 @@ _now = time.perf_counter
 class Sendable(Protocol):
     """What the engine needs to know of a request. `Workload` is one."""
 
-    label: str
     stream: bool
 
     def parts(self) -> Sequence[bytes]:
@@ -137,7 +136,6 @@ class Connection(asyncio.Protocol):
         fresh = judge.feed(piece)
         self._engine.frames += judge.frames - before
         if fresh:
-            self._engine.chunks += fresh
             self._progress(exchange, fresh, now)
 
     def _progress(self, exchange: Exchange, fresh: int, now: float) -> None:
@@ -247,12 +245,8 @@ class Engine:
         self._opening: set[asyncio.Task[None]] = set()
         self._sweeper: asyncio.TimerHandle | None = None
         self._closed = False
-        self.chunks = 0
-        """Chunks with output received, of all streams."""
         self.frames = 0
         """Frames received, of all streams, but [DONE]."""
-        self.connects = 0
-        """Connections opened."""
 
     async def __aenter__(self) -> Engine:
         self._sweep()
@@ -317,7 +311,6 @@ class Engine:
         except (OSError, TimeoutError) as exc:
             self._refused(exc)
             return
-        self.connects += 1
         if connection.usable:
             self._open.add(connection)
             self._release(connection)

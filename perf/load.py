@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import gc
-import signal
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,9 +15,9 @@ import uvloop
 from perf import console, results
 from perf.arrivals import SCHEDULES
 from perf.engine import Sendable
-from perf.loops import Edge, Plan, Run
+from perf.loops import Edge, Plan, Run, on_interrupt
 from perf.meter import Meter
-from perf.options import MAX_SECONDS, Ask, make_target, target_options
+from perf.options import MAX_SECONDS, Ask, ask_options, make_target, output_option, target_options
 from perf.workload import ENDPOINTS, Target
 
 MAX_REQUESTS = 100_000_000
@@ -39,7 +36,7 @@ class Shape:
 
 async def measure(
     target: Target,
-    next_work: Callable[[], Sendable],
+    work: Sendable,
     shape: Shape,
     plan: Plan,
     *,
@@ -52,12 +49,11 @@ async def measure(
     An `interruptible` one is ended early by Ctrl-C, and reports what it has until then.
     """
     meter = Meter(bucket_seconds=max(0.25, plan.duration / 240))
-    run = Run(target, next_work, plan, meter, edge=edge, tick=tick)
+    run = Run(target, work, plan, meter, edge=edge, tick=tick)
     if interruptible:
-        asyncio.get_running_loop().add_signal_handler(signal.SIGINT, run.interrupt)
+        on_interrupt(run.interrupt)
     gc.collect()
     gc.freeze()  # what exists already need not be looked at again while measuring
-    cpu, began = time.process_time(), time.perf_counter()
     try:
         if shape.rate is None:
             await run.closed(shape.concurrency)
@@ -65,15 +61,7 @@ async def measure(
             await run.open(SCHEDULES[shape.arrivals](shape.rate), connections=shape.connections)
     finally:
         gc.unfreeze()
-    share = (time.process_time() - cpu) / (time.perf_counter() - began)
-    return {**meter.report(), "generator_cpu_share": round(share, 3)}
-
-
-async def _interruptible(
-    target: Target, work: Sendable, shape: Shape, plan: Plan, tick: Callable[[Meter], None]
-) -> dict[str, Any]:
-    main = threading.current_thread() is threading.main_thread()  # only there can signals be caught
-    return await measure(target, lambda: work, shape, plan, tick=tick, interruptible=main)
+    return {**meter.report(), "generator_cpu_share": round(run.generator_share, 3)}
 
 
 def ticker(show: Callable[[float, str], None]) -> Callable[[Meter], None]:
@@ -89,10 +77,7 @@ def ticker(show: Callable[[float, str], None]) -> Callable[[Meter], None]:
 @click.command(context_settings={"show_default": True})
 @target_options
 @click.option("--endpoint", type=click.Choice(list(ENDPOINTS)), default="chat", help="What to call.")
-@click.option("--model", default="gpt-5", help="Public name of the model.")
-@click.option("--stream", is_flag=True, help="Ask for a stream (chat only).")
-@click.option("--prompt-bytes", type=click.IntRange(0, 16_000_000), default=800, help="Size of the prompt.")
-@click.option("--max-tokens", type=click.IntRange(1), default=None, help="Limit of the answer.")
+@ask_options
 @click.option(
     "--identical", is_flag=True, help="Send the very same request each time (shared and cached answers)."
 )
@@ -113,12 +98,10 @@ def ticker(show: Callable[[float, str], None]) -> Callable[[Meter], None]:
 )
 @click.option("--duration", type=click.FloatRange(0.1, MAX_SECONDS), default=30.0, help="Seconds to measure.")
 @click.option(
-    "--requests", type=click.IntRange(1, MAX_REQUESTS), default=None, help="Stop after so many requests."
+    "--requests", type=click.IntRange(1, MAX_REQUESTS), default=None, help="Stop after measuring so many."
 )
 @click.option("--warmup", type=click.FloatRange(0, 600), default=0.0, help="Seconds before, not counted.")
-@click.option(
-    "--output", type=click.Path(dir_okay=False, path_type=Path), default=None, help="Result file (JSON)."
-)
+@output_option
 def main(
     base_url: str, key: str | None, ca: Path | None, insecure: bool, timeout: float, quiet: bool,
     endpoint: str, model: str, stream: bool, prompt_bytes: int, max_tokens: int | None, identical: bool,
@@ -154,10 +137,10 @@ def main(
         "concurrency": None if rate else concurrency, "rate": rate, "arrivals": arrivals if rate else None,
         "duration": duration, "requests": requests, "warmup": warmup,
     }  # fmt: skip
-    started = results.started()
+    about = results.about()
     with console.progress(f"{endpoint} on {target.authority}", warmup + duration, quiet=quiet) as show:
-        measured = uvloop.run(_interruptible(target, work, shape, plan, ticker(show)))
-    document = {"started_at": started, "machine": results.machine(), "options": options, "measured": measured}
+        measured = uvloop.run(measure(target, work, shape, plan, tick=ticker(show), interruptible=True))
+    document = {**about, "options": options, "measured": measured}
     console.show_measured(f"{endpoint} on {base_url}", measured)
     if measured["generator_cpu_share"] > 0.9:
         console.out.print(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import signal
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -22,7 +24,10 @@ Edge = Callable[[str, Engine], None]
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How long a run lasts. Seconds; `requests` ends it earlier; `drain` is for answers still under way."""
+    """How long a run lasts. Seconds; so many `requests` after the warm-up end it earlier.
+
+    `drain` is for answers still under way at the end of the duration.
+    """
 
     duration: float
     warmup: float = 0.0
@@ -37,7 +42,7 @@ class Run:
     def __init__(
         self,
         target: Target,
-        next_work: Callable[[], Sendable],
+        work: Sendable,
         plan: Plan,
         meter: Meter,
         *,
@@ -45,12 +50,15 @@ class Run:
         tick: Callable[[Meter], None] | None = None,
     ) -> None:
         self._target = target
-        self._next_work = next_work
+        self._work = work
         self._plan = plan
         self._meter = meter
         self._edge = edge
         self._tick = tick
         self._submitted = 0
+        self._limit: int | None = None
+        self.generator_share = 0.0
+        """CPU of this process during the window, as a share of a core."""
         self._stopping = False
         self._interrupted = False
         self._over = asyncio.Event()
@@ -58,7 +66,7 @@ class Run:
     async def closed(self, concurrency: int) -> None:
         """`concurrency` callers, each sending when its last answer is complete."""
         async with self._engine(concurrency, self._again) as engine:
-            self._current, self._began = engine, _now()
+            self._start(engine)
             for _ in range(concurrency):
                 self._submit()
             await self._phases(engine)
@@ -69,10 +77,9 @@ class Run:
         Latencies count from the scheduled time: a stalled peer cannot hide how long callers would wait.
         """
         async with self._engine(connections, self._count) as engine:
-            self._current = engine
             alarm = Alarm(lambda: self._arrivals(alarm))
-            self._schedule, self._began = schedule, _now()
-            self._due = next(schedule, None)
+            self._start(engine)
+            self._schedule, self._due = schedule, next(schedule, None)
             try:
                 self._arrivals(alarm)
                 await self._phases(engine)
@@ -87,13 +94,18 @@ class Run:
     def _engine(self, connections: int, on_finish: Callable[[Exchange], None]) -> Engine:
         return Engine(self._target, connections=connections, timeout=self._plan.timeout, on_finish=on_finish)
 
+    def _start(self, engine: Engine) -> None:
+        self._current, self._began = engine, _now()
+        if not self._plan.warmup:
+            self._limit = self._plan.requests
+
     def _exhausted(self) -> bool:
-        return self._stopping or (self._plan.requests is not None and self._submitted >= self._plan.requests)
+        return self._stopping or (self._limit is not None and self._submitted >= self._limit)
 
     def _submit(self) -> None:
         if not self._exhausted():
             self._submitted += 1
-            self._current.submit(Exchange(self._next_work(), _now()))
+            self._current.submit(Exchange(self._work, _now()))
         elif not self._current.pending:
             self._over.set()
 
@@ -115,7 +127,7 @@ class Run:
             if self._exhausted():
                 return
             self._submitted += 1
-            self._current.submit(Exchange(self._next_work(), self._began + self._due))
+            self._current.submit(Exchange(self._work, self._began + self._due))
             self._due = next(self._schedule, None)
         if self._due is not None:
             alarm.set(self._began + self._due)
@@ -124,9 +136,12 @@ class Run:
         plan = self._plan
         if plan.warmup:
             await self._wait(plan.warmup)
+            self._submitted, self._limit = 0, plan.requests
         self._meter.open_window(_now() if plan.warmup else self._began)
         self._at("start", engine)
+        cpu, since = time.process_time(), _now()
         await self._wait(plan.duration)
+        self.generator_share = (time.process_time() - cpu) / max(_now() - since, 1e-9)
         self._at("end", engine)
         self._meter.close_window(_now())
         self._stopping = True
@@ -148,3 +163,9 @@ class Run:
             except TimeoutError:
                 if self._tick is not None:
                     self._tick(self._meter)
+
+
+def on_interrupt(call: Callable[[], None]) -> None:
+    """Let Ctrl-C call this; where the loop cannot catch signals (another thread, say) it stays as it was."""
+    with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
+        asyncio.get_running_loop().add_signal_handler(signal.SIGINT, call)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter
 from typing import Any
@@ -11,10 +12,12 @@ from perf.stats import Histogram
 
 MAX_SAMPLES = 20
 MAX_BUCKETS = 600
+_SILENT = [0, 0, 0, 0.0, 0.0]
+"""Good, failed, chunks, sum and maximum of the latencies: those of an interval in which nothing ended."""
 
 
 class Meter:
-    """Counts exchanges of one kind.
+    """Counts exchanges of one kind, from `open_window` on.
 
     Latencies are of the exchanges that were due inside the window, counted from when they were due;
     throughput is of those that ended inside it. `unfinished` ones are neither successes nor errors.
@@ -33,7 +36,7 @@ class Meter:
         self.chunks = self.bytes_in = self.prompt_tokens = self.completion_tokens = 0
         self._bucket_seconds = bucket_seconds
         self._buckets: dict[int, list[float]] = {}
-        self._from, self._until = time.perf_counter(), float("inf")
+        self._from = self._until = math.inf
 
     def open_window(self, now: float) -> None:
         """What is due from now on counts."""
@@ -77,7 +80,7 @@ class Meter:
 
     def _count_ended(self, exchange: Exchange, good: bool) -> None:
         number = self._bucket(exchange.ended)  # first: it may replace the buckets by wider ones
-        bucket = self._buckets.setdefault(number, [0, 0, 0, 0.0, 0.0])
+        bucket = self._buckets.setdefault(number, [*_SILENT])
         bucket[2] += exchange.chunks
         if not good:
             bucket[1] += exchange.failure != "unfinished"
@@ -103,7 +106,7 @@ class Meter:
         self._bucket_seconds *= 2
         merged: dict[int, list[float]] = {}
         for number, values in self._buckets.items():
-            into = merged.setdefault(number // 2, [0, 0, 0, 0.0, 0.0])
+            into = merged.setdefault(number // 2, [*_SILENT])
             for column in range(4):
                 into[column] += values[column]
             into[4] = max(into[4], values[4])
@@ -119,9 +122,11 @@ class Meter:
             self.samples.append(f"{kind}: {exchange.detail}")
 
     def timeline(self) -> list[dict[str, float]]:
-        """Requests, errors, chunks, mean and largest latency per interval of the window."""
-        width = self._bucket_seconds
+        """Requests, errors, chunks, mean and largest latency per interval of the window, silent ones too."""
         last = self.elapsed
+        self._bucket(self._from + last)  # a long silence at the end makes them wider as well
+        width = self._bucket_seconds
+        intervals = max([math.ceil(last / width), *(number + 1 for number in self._buckets)])
         return [
             {
                 "at": round(number * width, 3),
@@ -132,7 +137,8 @@ class Meter:
                 "mean_ms": round(values[3] / values[0] * 1e3, 3) if values[0] else 0.0,
                 "max_ms": round(values[4] * 1e3, 3),
             }
-            for number, values in sorted(self._buckets.items())
+            for number in range(intervals)
+            for values in [self._buckets.get(number, _SILENT)]
         ]
 
     def report(self) -> dict[str, Any]:

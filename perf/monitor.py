@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,7 +17,7 @@ import click
 import psutil
 
 from perf import console, results
-from perf.options import MAX_SECONDS
+from perf.options import duration_option, output_option, watch_options
 
 MAX_SAMPLES = 100_000
 _UNITS = {"": 1, "k": 1e3, "m": 1e6, "g": 1e9, "t": 1e12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
@@ -29,7 +30,8 @@ class Gone(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """One look. Sizes in bytes; `cpu_seconds` is user and system time of all threads since the start.
+    """One look. Sizes in bytes; `cpu_seconds` is user and system time since the start, with that of
+    descendants that have ended.
 
     None where the source does not say.
     """
@@ -72,11 +74,16 @@ class ProcessTree:
         except psutil.NoSuchProcess:
             raise Gone(f"{self.name} has ended") from None
 
-    def read(self) -> Reading:
-        """The sums over the tree; a member that ends meanwhile is left out. Raises Gone."""
+    def parts(self) -> list[Reading]:
+        """A reading of each member; one that ends meanwhile is left out. Raises Gone."""
         parts = [part for process in self.members() if (part := _read_process(process)) is not None]
         if not parts:
             raise Gone(f"{self.name} has ended")
+        return parts
+
+    def read(self) -> Reading:
+        """The sums over the tree. Raises Gone."""
+        parts = self.parts()
         return Reading(
             cpu_seconds=round(sum(part.cpu_seconds or 0 for part in parts), 4),
             rss=_total([part.rss for part in parts]),
@@ -87,17 +94,13 @@ class ProcessTree:
             fds=_total([part.fds for part in parts]),
         )
 
-    def cpu_seconds(self) -> float:
-        """User and system time of the tree, all threads: cheaper than `read`. Raises Gone."""
-        return sum(_cpu(process) for process in self.members())
 
+def cpu_seconds(process: psutil.Process) -> float:
+    """User and system time of a process and of the children that it has waited for. Raises psutil.Error.
 
-def _cpu(process: psutil.Process) -> float:
-    try:
-        times = process.cpu_times()
-    except (psutil.NoSuchProcess, psutil.AccessDenied):
-        return 0.0
-    return times.user + times.system
+    So the sum over a tree loses nothing when a worker is replaced by another.
+    """
+    return float(sum(process.cpu_times()[:4]))
 
 
 def _total(values: list[int | None]) -> int | None:
@@ -108,13 +111,19 @@ def _total(values: list[int | None]) -> int | None:
 def _read_process(process: psutil.Process) -> Reading | None:
     try:
         with process.oneshot():
-            times, plain, threads, fds = (
-                process.cpu_times(), process.memory_info(), process.num_threads(), process.num_fds(),
-            )  # fmt: skip
+            cpu, plain, threads = cpu_seconds(process), process.memory_info(), process.num_threads()
     except (psutil.NoSuchProcess, psutil.AccessDenied):
         return None
     pss, uss = _shares(process)
-    return Reading(times.user + times.system, None, plain.rss, pss, uss, 1, threads, fds)
+    return Reading(cpu, None, plain.rss, pss, uss, 1, threads, _fds(process))
+
+
+def _fds(process: psutil.Process) -> int | None:
+    """Open files, where the system lets us: those of another user's process are hidden."""
+    try:
+        return process.num_fds()
+    except (psutil.Error, OSError):
+        return None
 
 
 def _full_info(process: Any) -> Any:  # psutil's own annotations leave this method untyped
@@ -206,7 +215,7 @@ class Sampler:
         last, self._last = self._last, (now, cpu)
         if last is None or now <= last[0]:
             return None
-        # A member of the tree that ended takes its seconds along: never negative.
+        # Where the system does not tell the time of ended children, a sum can shrink: never negative.
         return round(max(cpu - last[1], 0.0) / (now - last[0]) * 100, 2)
 
     def _loop(self) -> None:
@@ -241,7 +250,7 @@ class Sampler:
                 }
         cpu = [row["cpu_seconds"] for row in self.samples if row["cpu_seconds"] is not None]
         if cpu:
-            summary["cpu_seconds"] = round(cpu[-1] - cpu[0], 4)
+            summary["cpu_seconds"] = round(sum(max(b - a, 0.0) for a, b in pairwise(cpu)), 4)
         return summary
 
     def report(self) -> dict[str, Any]:
@@ -285,19 +294,9 @@ def show_resources(report: dict[str, Any]) -> None:
 
 
 @click.command(context_settings={"show_default": True})
-@click.option("--pid", type=int, default=None, help="Process whose tree is watched.")
-@click.option("--container", default=None, help="Container to watch, by name or id (needs docker).")
-@click.option("--interval", type=click.FloatRange(0.02, 3600), default=1.0, help="Seconds between looks.")
-@click.option(
-    "--duration",
-    type=click.FloatRange(0.05, MAX_SECONDS),
-    default=30.0,
-    envvar="DURATION",
-    help="Seconds to watch. [env: DURATION]",
-)
-@click.option(
-    "--output", type=click.Path(dir_okay=False, path_type=Path), default=None, help="Result file (JSON)."
-)
+@watch_options
+@duration_option
+@output_option
 @click.option("--quiet", is_flag=True, help="No progress bar.")
 def main(
     pid: int | None, container: str | None, interval: float, duration: float, output: Path | None, quiet: bool
@@ -315,7 +314,7 @@ def main(
     source = make_source(pid, container)
     if source is None:
         raise click.UsageError("what shall be watched? give --pid or --container")
-    started = results.started()
+    about = results.about()
     with (
         console.progress(f"watching {source.name}", duration, quiet=quiet) as show,
         Sampler(source, interval=interval) as sampler,
@@ -324,8 +323,7 @@ def main(
     report = sampler.report()
     show_resources(report)
     if output is not None:
-        document = {"started_at": started, "machine": results.machine(), **report}
-        console.out.print(f"written: {results.write(output, 'resources', document)}")
+        console.out.print(f"written: {results.write(output, 'resources', {**about, **report})}")
     if not sampler.samples:
         raise SystemExit(1)
 

@@ -22,7 +22,19 @@ from perf.workload import (
 Command = TypeVar("Command", bound=Callable[..., Any])
 MAX_SECONDS = 86_400.0
 
-_TARGET = (
+
+def _together(*options: Callable[[Any], Any]) -> Callable[[Command], Command]:
+    """One decorator for several options, shown in this order."""
+
+    def decorate(command: Command) -> Command:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+target_options = _together(
     click.option("--base-url", envvar="BACKEND_URL", default="http://127.0.0.1:3001", show_default=True,
                  help="Where the gateway is; with or without /v1. [env: BACKEND_URL]"),
     click.option("--key", envvar="PERF_KEY", default=None,
@@ -35,12 +47,31 @@ _TARGET = (
     click.option("--quiet", is_flag=True, help="No progress bar."),
 )  # fmt: skip
 
+ask_options = _together(
+    click.option("--model", default="gpt-5", help="Public name of the model."),
+    click.option("--stream", is_flag=True, help="Ask for a stream (chat only)."),
+    click.option("--prompt-bytes", type=click.IntRange(0, 16_000_000), default=800,
+                 help="Size of the prompt."),
+    click.option("--max-tokens", type=click.IntRange(1), default=None, help="Limit of the answer."),
+)  # fmt: skip
 
-def target_options(command: Command) -> Command:
-    """--base-url, --key, --ca, --insecure, --timeout, --quiet."""
-    for option in reversed(_TARGET):
-        command = option(command)
-    return command
+watch_options = _together(
+    click.option("--pid", type=click.IntRange(1), default=None, help="Process whose tree is watched."),
+    click.option("--container", default=None, help="Container to watch, by name or id (needs docker)."),
+    click.option("--interval", type=click.FloatRange(0.02, 3600), default=1.0, help="Seconds between looks."),
+)
+
+duration_option = click.option(
+    "--duration", type=click.FloatRange(0.05, MAX_SECONDS), default=30.0, envvar="DURATION",
+    help="Seconds in all. [env: DURATION]",
+)  # fmt: skip
+output_option = click.option(
+    "--output", type=click.Path(dir_okay=False, path_type=Path), default=None, help="Result file (JSON)."
+)
+output_dir_option = click.option(
+    "--output-dir", type=click.Path(file_okay=False, path_type=Path), default=Path("results"),
+    envvar="OUTPUT_DIR", help="Where the result files go. [env: OUTPUT_DIR]",
+)  # fmt: skip
 
 
 def make_target(base_url: str, *, ca: Path | None, insecure: bool) -> Target:

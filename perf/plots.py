@@ -67,16 +67,27 @@ def percentiles(path: Path, measured: Mapping[str, Measured]) -> None:
         axes.legend()
 
 
+def outline(bins: Sequence[Sequence[float]]) -> tuple[list[float], list[float]]:
+    """Share of the whole in each bin, and the edges between them; bins left out as empty are put back."""
+    whole = sum(count for _, _, count in bins)
+    heights: list[float] = []
+    edges = [lower for lower, _, _ in bins[:1]]
+    for lower, upper, count in bins:
+        if lower != edges[-1]:
+            heights.append(0.0)
+            edges.append(lower)
+        heights.append(count / whole)
+        edges.append(upper)
+    return heights, edges
+
+
 def distribution(path: Path, measured: Mapping[str, Measured], key: str, title: str) -> None:
     """How a latency is distributed: the share of requests in each of twenty bins a decade."""
     with figure(path, title, "milliseconds", "share of requests") as axes:
         for number, (name, one) in enumerate(measured.items()):
-            bins = one["distributions"][key]
-            whole = sum(count for _, _, count in bins)
+            heights, edges = outline(one["distributions"][key])
             colour = COLOURS[number % len(COLOURS)]
-            edges = [lower for lower, _, _ in bins] + [upper for _, upper, _ in bins[-1:]]
-            heights = [count / whole for _, _, count in bins]
-            if whole:
+            if heights:
                 axes.stairs(heights, edges, fill=True, alpha=0.35, color=colour, label=name)
                 axes.stairs(heights, edges, color=colour)
         axes.set_xscale("log")
@@ -88,7 +99,9 @@ def throughput(path: Path, measured: Mapping[str, Measured]) -> None:
     """Answers per second over time; failures as a dotted line of the same colour."""
     with figure(path, "Throughput over time", "seconds", "requests per second") as axes:
         for number, (name, one) in enumerate(measured.items()):
-            colour, rows = COLOURS[number % len(COLOURS)], one["timeline"]
+            colour, widest = COLOURS[number % len(COLOURS)], max(row["seconds"] for row in one["timeline"])
+            # The rest of an interval at the end of the window is too short to say anything.
+            rows = [row for row in one["timeline"] if row["seconds"] >= widest / 2]
             at = [row["at"] + row["seconds"] / 2 for row in rows]
             axes.plot(at, [row["ok"] / row["seconds"] for row in rows], color=colour, label=name, marker=".")
             if any(row["failed"] for row in rows):

@@ -28,6 +28,7 @@ crash. Everything else is an error that names the line.
 
 from __future__ import annotations
 
+import re
 from array import array
 from collections.abc import Iterator
 from pathlib import Path
@@ -40,6 +41,8 @@ SECRET_HEADERS = frozenset(
 )
 MAX_LINE = 64 * 1024 * 1024
 MAX_LINES = 10_000_000
+_SENDABLE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
+"""What the head of a request can carry."""
 
 
 class RecordingError(ValueError):
@@ -70,6 +73,8 @@ class Recorded(msgspec.Struct, kw_only=True):
             raise ValueError("`path` must begin with /")
         if self.body_bytes < 0:
             raise ValueError("`body_bytes` must be 0 or more")
+        if not all(map(_SENDABLE.fullmatch, (self.method, self.path, *self.headers, *self.headers.values()))):
+            raise ValueError("`method`, `path` and `headers` must be Latin-1 without line breaks")
         if secret := SECRET_HEADERS.intersection(name.lower() for name in self.headers):
             raise ValueError(f"`headers` must not carry a credential: {', '.join(sorted(secret))}")
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import signal
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,32 +14,33 @@ from pathlib import Path
 from typing import Any
 
 import click
-import ujson
 import uvloop
 
 from perf import console, results
 from perf.arrivals import Alarm
 from perf.engine import Engine, Exchange
 from perf.http1 import request_head
+from perf.loops import on_interrupt
 from perf.meter import Meter
-from perf.options import MAX_SECONDS, make_target, target_options
+from perf.options import MAX_SECONDS, make_target, output_option, target_options
 from perf.recording import SECRET_HEADERS, Recorded, Recording, RecordingError
 from perf.stats import Histogram
-from perf.workload import Target, bearer, prompt
+from perf.workload import Target, bearer, encode, fresh_prompt
 
 _OURS = SECRET_HEADERS | {"host", "content-length", "connection", "transfer-encoding", "accept-encoding",
                           "te", "expect", "keep-alive", "upgrade"}  # fmt: skip
 MAX_MISMATCHES = 20
+CALLER_LEFT = 499
 
 
 def synthetic_body(recorded: Recorded) -> dict[str, Any]:
-    """A body for a line without one, of about `body_bytes` bytes when encoded."""
+    """A body for a line without one, of about `body_bytes` bytes when encoded, and like no other."""
     embeddings = "embeddings" in recorded.path
     body: dict[str, Any] = {"model": recorded.model} if recorded.model else {}
     if recorded.stream:
         body |= {"stream": True, "stream_options": {"include_usage": True}}
-    room = recorded.body_bytes - len(_encode(_with_prompt(body, "", embeddings=embeddings)))
-    return _with_prompt(body, prompt(max(room, 1)), embeddings=embeddings)
+    room = recorded.body_bytes - len(encode(_with_prompt(body, "", embeddings=embeddings)))
+    return _with_prompt(body, fresh_prompt(max(room, 1)), embeddings=embeddings)
 
 
 def _with_prompt(body: Mapping[str, Any], text: str, *, embeddings: bool) -> dict[str, Any]:
@@ -49,23 +49,18 @@ def _with_prompt(body: Mapping[str, Any], text: str, *, embeddings: bool) -> dic
     )
 
 
-def _encode(body: Mapping[str, Any]) -> bytes:
-    return ujson.dumps(body, ensure_ascii=False, escape_forward_slashes=False).encode()
-
-
 class Replayed:
     """A recorded request, ready to be sent to another target."""
 
-    __slots__ = ("_bytes", "label", "stream")
+    __slots__ = ("_bytes", "stream")
 
     def __init__(self, recorded: Recorded, target: Target, headers: Mapping[str, str]) -> None:
-        self.label = recorded.path
         self.stream = recorded.stream and recorded.method == "POST"
         payload = b""
         if recorded.body is not None:
-            payload = _encode(recorded.body)
+            payload = encode(recorded.body)
         elif recorded.method == "POST":
-            payload = _encode(synthetic_body(recorded))
+            payload = encode(synthetic_body(recorded))
         fields = {
             name.lower(): value for name, value in recorded.headers.items() if name.lower() not in _OURS
         }
@@ -89,6 +84,7 @@ class Comparison:
 
     def __init__(self) -> None:
         self.meter = Meter()
+        self.meter.open_window(time.perf_counter())
         self.total, self.ttft = Histogram(), Histogram()
         self.statuses: Counter[tuple[int, int]] = Counter()
         self.mismatches: list[str] = []
@@ -101,17 +97,18 @@ class Comparison:
         if recorded.status is not None and recorded.status >= 400 and exchange.status == recorded.status:
             exchange.failure = None  # failed then, fails now: that is a faithful answer
         self.meter.record(exchange)
-        if exchange.failure == "unfinished":
-            return
+        if exchange.failure != "unfinished":
+            self._compare(recorded, exchange)
+        if exchange.failure is not None:
+            return  # it adds nothing to the replayed figures, so neither to the recorded
         for value, histogram in ((recorded.total_ms, self.total), (recorded.ttft_ms, self.ttft)):
             if value is not None:
                 histogram.record(value / 1e3)
         self._tokens["prompt"] += recorded.prompt_tokens or 0
         self._tokens["completion"] += recorded.completion_tokens or 0
-        self._compare(recorded, exchange)
 
     def _compare(self, recorded: Recorded, exchange: Exchange) -> None:
-        if recorded.status is None:
+        if recorded.status in {None, CALLER_LEFT}:  # a caller who left had seen no status
             return
         self.statuses[recorded.status, exchange.status] += 1
         if recorded.status != exchange.status and len(self.mismatches) < MAX_MISMATCHES:
@@ -167,6 +164,7 @@ class Player:
         self._send = send
         self._clock = clock
         self.sent = 0
+        self.interrupted = False
         self.done = asyncio.Event()
         self._began = clock()
         self._next = next(due, None)
@@ -189,6 +187,11 @@ class Player:
         """Send no more."""
         self.done.set()
         self._alarm.close()
+
+    def interrupt(self) -> None:
+        """Send no more, and do not wait long for answers."""
+        self.interrupted = True
+        self.stop()
 
 
 async def play(
@@ -217,23 +220,15 @@ async def play(
             engine.submit(Exchange(Replayed(recorded, target, headers), due, tag=recorded))
 
         player = Player(due_times(recording.read(start=start, limit=limit), speed=speed), send)
-        loop = asyncio.get_running_loop()
-        interrupted = asyncio.Event()
-
-        def interrupt() -> None:
-            interrupted.set()
-            player.stop()
-
-        with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
-            loop.add_signal_handler(signal.SIGINT, interrupt)
+        on_interrupt(player.interrupt)
         player.ring()
-        until = loop.time() + max_seconds
-        while not player.done.is_set() and loop.time() < until:
+        until = time.perf_counter() + max_seconds
+        while not player.done.is_set() and time.perf_counter() < until:
             await _pause(player.done, 0.25)
             if tick is not None:
                 tick(player.sent, comparison.meter)
         player.stop()
-        await _drain(engine, 1.0 if interrupted.is_set() else timeout)
+        await _drain(engine, 1.0 if player.interrupted else timeout)
     return comparison, start + player.sent
 
 
@@ -252,16 +247,14 @@ async def _drain(engine: Engine, seconds: float) -> None:
 
 def show_comparison(report: Mapping[str, Any]) -> None:
     """The tables at the end."""
-    points = ("mean", "p50", "p95", "p99", "max")
     rows = []
     for key, title in (("latency_ms", "total"), ("ttft_ms", "first token")):
         for side, name in (("recorded", "recorded"), ("measured", "replayed")):
             values = report[side][key]
             if values["count"]:
-                rows.append(
-                    [f"{title}, {name}", str(values["count"]), *(console.ms(values[p]) for p in points)]
-                )
-    console.table("Recorded and replayed", ["", "count", *points], rows)
+                figures = (console.ms(values[point]) for point in console.POINTS)
+                rows.append([f"{title}, {name}", str(values["count"]), *figures])
+    console.table("Recorded and replayed", ["", "count", *console.POINTS], rows)
     statuses, measured = report["statuses"], report["measured"]
     console.out.print(
         f"{measured['ok']} good, {measured['failed']} failed, {measured['unfinished']} unfinished; "
@@ -291,9 +284,7 @@ def show_comparison(report: Mapping[str, Any]) -> None:
     help="Stop sending after so many seconds.",
 )
 @click.option("--check", is_flag=True, help="Only verify every line of the recording; send nothing.")
-@click.option(
-    "--output", type=click.Path(dir_okay=False, path_type=Path), default=None, help="Result file (JSON)."
-)
+@output_option
 def main(
     recording: Path, base_url: str, key: str | None, ca: Path | None, insecure: bool, timeout: float,
     quiet: bool, speed: float, start: int, limit: int | None, resume: Path | None, connections: int,
@@ -314,12 +305,7 @@ def main(
     Ctrl-C ends it early; the result says where to resume. Exit status 1 if any request failed that had not
     failed when it was recorded, or was answered with another status.
     """
-    try:
-        lines = Recording(recording)
-    except RecordingError as exc:
-        raise click.ClickException(str(exc)) from exc
-    if lines.cut_short:
-        console.err.print("[yellow]the last line is cut short and left out")
+    lines = _checked(recording)
     if check or not len(lines):
         console.out.print(
             f"{recording}: {len(lines)} requests over {lines.seconds:.1f} s, every line is valid"
@@ -330,7 +316,7 @@ def main(
     total = min(len(lines) - start, limit or len(lines))
     if total <= 0:
         raise click.UsageError(f"nothing to replay from request {start} on: the recording has {len(lines)}")
-    started = results.started()
+    about = results.about()
     with console.progress(f"replaying on {target.authority}", total, quiet=quiet) as show:
         comparison, following = uvloop.run(
             play(
@@ -345,11 +331,20 @@ def main(
         console.out.print(f"{len(lines) - following} requests are left: go on with --start {following}")
     if output is not None:
         options = {"recording": recording.name, "base_url": base_url, "speed": speed, "start": start}
-        common = {"started_at": started, "machine": results.machine(), "options": options}
-        document = {**common, "next": following, **report}
+        document = {**about, "options": options, "next": following, **report}
         console.out.print(f"written: {results.write(output, 'replay', document)}")
     if report["measured"]["failed"] or report["statuses"]["different"]:
         raise SystemExit(1)
+
+
+def _checked(path: Path) -> Recording:
+    try:
+        lines = Recording(path)
+    except RecordingError as exc:
+        raise click.ClickException(str(exc)) from exc
+    if lines.cut_short:
+        console.err.print("[yellow]the last line is cut short and left out")
+    return lines
 
 
 def _resume_point(path: Path) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -131,29 +132,35 @@ def _about(result: Result) -> Section:
     return f"{result.get('started_at', '')} · {'; '.join(facts)}" + (f"\n\n{options}" if options else "")
 
 
-def section(path: Path, result: Result, directory: Path) -> str:
-    """One result as Markdown, with its plots drawn into the directory."""
+def section(stem: str, result: Result, directory: Path) -> str:
+    """One result as Markdown under this name, with its plots drawn into the directory."""
     if result["kind"] == "bench":
-        return (
-            benchreport.markdown(result)
-            .replace("\n## ", "\n### ")
-            .replace("# Benchmark", f"## {path.stem}", 1)
-        )
-    parts: list[Section] = [f"## {path.stem}", _about(result)]
+        return benchreport.markdown(result).replace("\n## ", "\n### ").replace("# Benchmark", f"## {stem}", 1)
+    parts: list[Section] = [f"## {stem}", _about(result)]
     measured = measurements(result)
     if measured:
         parts += [latency_table(measured), outcome_table(measured)]
     if result["kind"] == "resources":
         parts += _resources(result)
-    parts += _verdicts(result) + _statuses(result) + _plots(result, directory, path.stem)
+    parts += _verdicts(result) + _statuses(result) + _plots(result, directory, stem)
     return "\n\n".join(parts)
+
+
+def stems(paths: Sequence[Path]) -> list[str]:
+    """A name for each file, never the same twice: they name the plots, too."""
+    names: list[str] = []
+    for path in paths:
+        numbered = (f"{path.stem}_{number}" for number in count(2))
+        names.append(next(name for name in chain([path.stem], numbered) if name not in names))
+    return names
 
 
 def render(paths: Sequence[Path], output: Path) -> Path:
     """Write the report of these results, plots beside it. Raises ResultError."""
-    loaded = [(path, results.read(path)) for path in paths]
+    loaded = [results.read(path) for path in paths]
     output.parent.mkdir(parents=True, exist_ok=True)
-    sections = [section(path, result, output.parent) for path, result in loaded]
+    named = zip(stems(paths), loaded, strict=True)
+    sections = [section(stem, result, output.parent) for stem, result in named]
     output.write_text("# Performance report\n\n" + "\n\n".join(sections) + "\n", encoding="utf-8")
     return output
 

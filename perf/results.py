@@ -20,9 +20,10 @@ class ResultError(ValueError):
     """A file is not a result of these tools; the text names it."""
 
 
-def started() -> str:
-    """Now, in UTC, for the `started_at` of a result."""
-    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+def about() -> Result:
+    """When a measurement began, if that is now, and on what machine: part of every result."""
+    now = datetime.datetime.now(datetime.UTC)
+    return {"started_at": now.isoformat(timespec="seconds"), "machine": machine()}
 
 
 def stamp() -> str:

@@ -14,7 +14,15 @@ from perf import console, results
 from perf.load import Shape, measure, ticker
 from perf.loops import Plan
 from perf.monitor import Sampler, make_source, show_resources
-from perf.options import MAX_SECONDS, Ask, make_target, target_options
+from perf.options import (
+    Ask,
+    ask_options,
+    duration_option,
+    make_target,
+    output_dir_option,
+    target_options,
+    watch_options,
+)  # fmt: skip
 from perf.verdict import TARGETS, Verdict, judge
 from perf.workload import Target, Workload
 
@@ -33,7 +41,7 @@ def _measure(
 ) -> Any:
     plan = Plan(seconds, drain=timeout, timeout=timeout)
     with console.progress(f"{work.label} on {target.authority}", seconds, quiet=quiet) as show:
-        return uvloop.run(measure(target, lambda: work, Shape(concurrency), plan, tick=ticker(show)))
+        return uvloop.run(measure(target, work, Shape(concurrency), plan, tick=ticker(show)))
 
 
 def show_verdicts(verdicts: list[Verdict]) -> None:
@@ -62,24 +70,9 @@ def show_verdicts(verdicts: list[Verdict]) -> None:
     envvar="CONCURRENCY",
     help="Callers at a time. [env: CONCURRENCY]",
 )
-@click.option(
-    "--duration",
-    type=click.FloatRange(0.1, MAX_SECONDS),
-    default=30.0,
-    envvar="DURATION",
-    help="Seconds in all. [env: DURATION]",
-)
-@click.option(
-    "--output-dir",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=Path("results"),
-    envvar="OUTPUT_DIR",
-    help="Where the result files go. [env: OUTPUT_DIR]",
-)
-@click.option("--model", default="gpt-5", help="Public name of the model for chat.")
-@click.option("--stream", is_flag=True, help="Stream the chat answers.")
-@click.option("--prompt-bytes", type=click.IntRange(0, 16_000_000), default=800, help="Size of the prompt.")
-@click.option("--max-tokens", type=click.IntRange(1), default=None, help="Limit of the answer.")
+@duration_option
+@output_dir_option
+@ask_options
 @click.option(
     "--target",
     "names",
@@ -88,9 +81,7 @@ def show_verdicts(verdicts: list[Verdict]) -> None:
     default=tuple(TARGETS),
     help="Which targets; repeat for several.",
 )
-@click.option("--pid", type=int, default=None, help="Also watch this process tree.")
-@click.option("--container", default=None, help="Also watch this container.")
-@click.option("--interval", type=click.FloatRange(0.05, 3600), default=1.0, help="Seconds between looks.")
+@watch_options
 def main(
     base_url: str, key: str | None, ca: Path | None, insecure: bool, timeout: float, quiet: bool,
     concurrency: int, duration: float, output_dir: Path, model: str, stream: bool, prompt_bytes: int,
@@ -117,7 +108,7 @@ def main(
     """
     target = make_target(base_url, ca=ca, insecure=insecure)
     source = make_source(pid, container)
-    stamp, started = results.stamp(), results.started()
+    stamp, about = results.stamp(), results.about()
     measured: dict[str, Any] = {}
     with contextlib.ExitStack() as stack:
         sampler = stack.enter_context(Sampler(source, interval=interval)) if source is not None else None
@@ -128,11 +119,10 @@ def main(
     verdicts = [judge(name, report, concurrency=concurrency) for name, report in measured.items()]
     for name, report in measured.items():
         console.show_measured(f"{name} on {base_url}", report)
-    common = {"started_at": started, "machine": results.machine()}
     if sampler is not None:
         resources = sampler.report()
         show_resources(resources)
-        results.write(output_dir / f"resources_{stamp}.json", "resources", {**common, **resources})
+        results.write(output_dir / f"resources_{stamp}.json", "resources", {**about, **resources})
     show_verdicts(verdicts)
     options = {
         "base_url": base_url,
@@ -142,7 +132,7 @@ def main(
         "stream": stream,
     }
     judged = [{**asdict(verdict), "met": verdict.met} for verdict in verdicts]
-    document = {**common, "options": options, "targets": measured, "verdicts": judged}
+    document = {**about, "options": options, "targets": measured, "verdicts": judged}
     console.out.print(f"written: {results.write(output_dir / f'perf_test_{stamp}.json', 'run', document)}")
     if not all(verdict.met for verdict in verdicts):
         raise SystemExit(1)

@@ -6,8 +6,7 @@ import asyncio
 import os
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from functools import partial
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import psutil
@@ -15,13 +14,13 @@ import uvloop
 
 from perf.engine import Engine
 from perf.load import Shape, measure
-from perf.loops import Plan
-from perf.stack import Child, Contender, Cores, Upstream
+from perf.loops import Plan, Run
+from perf.meter import Meter
+from perf.monitor import cpu_seconds
+from perf.stack import Child, Contender, Cores, StackError, Upstream
 from perf.stats import median, spread
 from perf.workload import Workload, chat_body
 
-WARMUP_SECONDS = 2.0
-MEASURED_SECONDS = 8.0
 TIMEOUT_SECONDS = 60.0
 SATURATED = 0.93
 
@@ -88,12 +87,12 @@ class CpuMeter:
 
     def __init__(self, contender: Child, upstream: Child, placement: Placement) -> None:
         self._sides = [placement.contender, placement.helpers]
-        self._sets = [contender.tree.members(), [] if upstream is contender else upstream.tree.members()]
+        self._sets = [child.tree.members() for child in (contender, upstream)]
         self._marks: dict[str, list[float]] = {}
 
     def edge(self, name: str, engine: Engine) -> None:
         """Note the counters at `start` or `end`."""
-        cpu = [sum(_cpu(process) for process in members) for members in self._sets]
+        cpu = [sum(cpu_seconds(process) for process in members) for members in self._sets]
         busy = [busy_seconds(cores) for cores in self._sides]
         self._marks[name] = [*cpu, time.process_time(), time.perf_counter(), float(engine.frames), *busy]
 
@@ -107,14 +106,6 @@ def busy_seconds(cores: Cores | None) -> float:
     every = psutil.cpu_times(percpu=True)
     chosen = every if cores is None else [every[core] for core in cores if core < len(every)]
     return float(sum(sum(times) - times.idle - getattr(times, "iowait", 0.0) for times in chosen))
-
-
-def _cpu(process: psutil.Process) -> float:
-    try:
-        times = process.cpu_times()
-    except psutil.Error:
-        return 0.0
-    return times.user + times.system
 
 
 def workload(contender: Contender, model: str, *, prompt_bytes: int, stream: bool) -> Workload:
@@ -143,17 +134,39 @@ class Placement:
         """How many generator and upstream may use."""
         return len(self.helpers) if self.helpers else os.cpu_count() or 1
 
+    def __str__(self) -> str:
+        if not self.contender or not self.helpers:
+            return "not pinned"
+        own, others = (", ".join(map(str, sorted(cores))) for cores in (self.contender, self.helpers))
+        return f"contender on core {own}, generator and upstream on core {others}"
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """How often each load is measured, and for how many seconds after how many of warm-up."""
+
+    repeat: int
+    seconds: float
+    warmup: float
+
 
 def sample(
-    load: Load, contender: Contender, upstream: Upstream, placement: Placement, *,
-    seconds: float = MEASURED_SECONDS, warmup: float = WARMUP_SECONDS,
-) -> Sample:  # fmt: skip
-    """Load a contender and measure it, after a warm-up that does not count."""
+    load: Load, contender: Contender, upstream: Upstream, placement: Placement, effort: Effort
+) -> Sample:
+    """Load a contender and measure it once, after a warm-up that does not count.
+
+    Raises StackError when nothing succeeded: no figures, or they would look like those of a fast contender.
+    """
     upstream.pace(**load.pace)
     work = workload(contender, upstream.model, prompt_bytes=load.prompt_bytes, stream=load.stream)
     cpu = CpuMeter(contender.child, upstream.child, placement)
-    plan = Plan(seconds, warmup=warmup, timeout=TIMEOUT_SECONDS)
-    report = uvloop.run(measure(contender.target, lambda: work, Shape(load.connections), plan, edge=cpu.edge))
+    plan = Plan(effort.seconds, warmup=effort.warmup, timeout=TIMEOUT_SECONDS)
+    try:
+        report = uvloop.run(measure(contender.target, work, Shape(load.connections), plan, edge=cpu.edge))
+    except psutil.Error as exc:
+        raise StackError(f"{contender.name}: a process ended while it was measured: {exc}") from exc
+    if report["failed"] and not report["per_second"]["requests"]:
+        raise StackError(f"{contender.name}: no request succeeded; {report['error_samples'][0]}")
     return _sample(report, cpu.deltas(), placement)
 
 
@@ -189,8 +202,14 @@ def _others(placement: Placement, contender: float, helpers: float, busy: Sequen
 ROUND_SECONDS = 0.5
 
 
-def _same(work: Workload) -> Workload:
-    return work
+def _latency_alone(contender: Contender, model: str) -> Mapping[str, float]:
+    work = workload(contender, model, prompt_bytes=800, stream=False)
+    plan = Plan(ROUND_SECONDS, warmup=0.1, timeout=TIMEOUT_SECONDS)
+    report = uvloop.run(measure(contender.target, work, Shape(1), plan))
+    latency: Mapping[str, float] = report["latency_ms"]
+    if report["failed"] or not latency["count"]:
+        raise StackError(f"{contender.name}, one request alone: {report['error_samples'] or 'no answer'}")
+    return latency
 
 
 def alone(
@@ -199,7 +218,7 @@ def alone(
     """One request at a time, directly and through each contender, in turns: latencies, and what was added.
 
     The turns are short, so a machine that slows down for a while slows all of them; the median of the rounds'
-    paired differences counts.
+    paired differences counts. Raises StackError for any failure.
     """
     upstream.pace(**UNARY)
     everyone = [upstream.direct(), *contenders]
@@ -207,12 +226,9 @@ def alone(
     p99: dict[str, list[float]] = {contender.name: [] for contender in everyone}
     for _ in range(rounds):
         for contender in everyone:
-            work = workload(contender, upstream.model, prompt_bytes=800, stream=False)
-            plan = Plan(ROUND_SECONDS, warmup=0.1, timeout=TIMEOUT_SECONDS)
-            report = uvloop.run(measure(contender.target, partial(_same, work), Shape(1), plan))
-            latency = report["latency_ms"]
-            p50[contender.name].append(latency.get("p50", 0.0))
-            p99[contender.name].append(latency.get("p99", 0.0))
+            latency = _latency_alone(contender, upstream.model)
+            p50[contender.name].append(latency["p50"])
+            p99[contender.name].append(latency["p99"])
     added = {
         name: [b - a for a, b in zip(p50["direct"], values, strict=True)] for name, values in p50.items()
     }
@@ -229,26 +245,20 @@ def alone(
 
 def memory(child: Child) -> dict[str, int]:
     """PSS (where told, else RSS) of the whole tree, its largest member, and how many members."""
-    sizes = []
-    for process in child.tree.members():
-        try:
-            full = process.memory_full_info()
-        except psutil.Error:
-            continue
-        sizes.append(int(getattr(full, "pss", 0) or full.rss))
-    return {"total": sum(sizes), "largest": max(sizes, default=0), "processes": len(sizes)}
+    sizes = [part.pss or part.rss or 0 for part in child.tree.parts()]
+    return {"total": sum(sizes), "largest": max(sizes), "processes": len(sizes)}
 
 
-async def _hold(
-    contender: Contender, work: Workload, streams: int, settle: float, child: Child
-) -> dict[str, int]:
-    """The memory while so many streams are open and have begun."""
-    task = asyncio.ensure_future(measure(contender.target, lambda: work, Shape(streams), Plan(settle + 30)))
+async def hold(contender: Contender, work: Workload, streams: int, settle: float) -> dict[str, int]:
+    """The memory while so many streams are open and have begun. Raises StackError if they are not."""
+    meter, engines = Meter(), list[Engine]()
+    run = Run(contender.target, work, Plan(settle + 30), meter, edge=lambda _, engine: engines.append(engine))
+    task = asyncio.ensure_future(run.closed(streams))
     try:
         await asyncio.sleep(settle)
-        if task.done():
-            raise RuntimeError(f"the streams ended early: {task.result()['error_samples'][:1]}")
-        return await asyncio.to_thread(memory, child)
+        if meter.finished or not engines or engines[0].frames < streams:
+            raise StackError(f"{contender.name} does not hold {streams} streams open: {meter.samples[:1]}")
+        return await asyncio.to_thread(memory, contender.child)
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
@@ -264,8 +274,8 @@ def open_streams(
     rest = memory(contender.child)
     upstream.pace(**OPEN_STREAMS)
     work = workload(contender, upstream.model, prompt_bytes=800, stream=True)
-    low = uvloop.run(_hold(contender, work, few, 3.0, contender.child))
-    high = uvloop.run(_hold(contender, work, many, 4.0, contender.child))
+    low = uvloop.run(hold(contender, work, few, 3.0))
+    high = uvloop.run(hold(contender, work, many, 4.0))
     upstream.pace(**UNARY)
     return {
         "rest_total": rest["total"],
@@ -280,14 +290,15 @@ def open_streams(
 def summarise(samples: Sequence[Sample]) -> dict[str, Any]:
     """The median of each figure over the repeats, the spread of the two that matter, and all of them."""
     rows = [asdict(one) for one in samples]
-    numbers = {
+    medians: dict[str, Any] = {
         key: median([row[key] for row in rows]) for key, value in rows[0].items() if isinstance(value, float)
     }
+    middle = replace(samples[0], **medians)
     return {
-        **numbers,
+        **asdict(middle),
         "failed": sum(one.failed for one in samples),
         "first_error": next((one.first_error for one in samples if one.first_error), ""),
-        "limited_by": samples[-1].limited_by,
+        "limited_by": middle.limited_by,
         "spread": {
             key: round(spread([row[key] for row in rows]), 4)
             for key in ("requests_per_second", "cpu_per_request_us", "cpu_per_frame_us")

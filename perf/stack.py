@@ -27,6 +27,9 @@ from perf.workload import Endpoint, Target
 HOST = "127.0.0.1"
 API_VERSION = "2025-04-01-preview"
 STOP_SECONDS = 10.0
+# All that a child gets of our environment: a setting of the gateway left in somebody's shell must not change
+# what is measured.
+INHERITED = ("HOME", "LANG", "LD_LIBRARY_PATH", "PATH", "PYTHONPATH", "TMPDIR", "TZ", "VIRTUAL_ENV")
 _CHAT_MARK = b'"choices"'
 
 Cores = frozenset[int]
@@ -41,6 +44,11 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         return int(probe.getsockname()[1])
+
+
+def usable_cores() -> list[int]:
+    """The cores that this process may use; none where the system cannot pin."""
+    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
 
 
 @contextlib.contextmanager
@@ -88,28 +96,19 @@ class Child:
         raise StackError(f"{self.name} was not ready after {waited:.0f} s at {url}\n{self.tail()}")
 
     def stop(self) -> None:
-        """Ask it to end, with all it started; insist after ten seconds."""
-        family = self.tree.members() if self.process.poll() is None else []
+        """Ask it to end, insist after ten seconds, and end what it left behind."""
         self.process.terminate()
         try:
             self.process.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
-        for member in family:
-            with contextlib.suppress(Exception):
-                member.kill()
+        with contextlib.suppress(ProcessLookupError):  # it leads a process group of its own
+            os.killpg(self.process.pid, signal.SIGKILL)
 
 
 @contextlib.contextmanager
-def running(
-    name: str,
-    command: Sequence[str],
-    *,
-    directory: Path,
-    cores: Cores | None,
-    env: Mapping[str, str] | None = None,
-) -> Iterator[Child]:
+def running(name: str, command: Sequence[str], *, directory: Path, cores: Cores | None) -> Iterator[Child]:
     """Start a process with its output in `directory/name.log`; it is stopped when the block ends."""
     log = directory / f"{name}.log"
     with log.open("ab") as output, pinned(cores):
@@ -118,7 +117,7 @@ def running(
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            env={**os.environ, **(env or {})},
+            env={key: os.environ[key] for key in INHERITED if key in os.environ},
             start_new_session=True,  # a server that ends its process group must not end us
         )
     child = Child(name, process, log)

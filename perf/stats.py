@@ -1,7 +1,6 @@
 """Durations counted in logarithmic buckets: exact enough for p99, bounded in memory, cheap to record.
 
-A bucket is at most 1/1024 of its value wide, so a percentile is wrong by less than 0.1 %. Counts of separate
-runs can be added, which percentiles cannot.
+A bucket is at most 1/1024 of its value wide, so a percentile is wrong by less than 0.1 %.
 """
 
 from __future__ import annotations
@@ -17,11 +16,6 @@ _LONGEST = int(7 * 86_400 / UNIT)
 BINS_PER_DECADE = 20
 
 Summary = dict[str, float]
-
-
-def _index(units: int) -> int:
-    shift = units.bit_length() - _BITS
-    return units if shift <= 0 else shift * _SUB + (units >> shift)
 
 
 def _bounds(index: int) -> tuple[int, int]:
@@ -51,7 +45,7 @@ class Histogram:
             units, seconds = 0, 0.0
         elif units > _LONGEST:
             units = _LONGEST
-        shift = units.bit_length() - _BITS  # _index(), written out: this is the generator's hot path
+        shift = units.bit_length() - _BITS
         index = units if shift <= 0 else shift * _SUB + (units >> shift)
         counts = self.counts
         counts[index] = counts.get(index, 0) + 1
@@ -61,15 +55,6 @@ class Histogram:
             self.minimum = seconds
         if seconds > self.maximum:
             self.maximum = seconds
-
-    def add(self, other: Histogram) -> None:
-        """Add the counts of another histogram to this one."""
-        for index, count in other.counts.items():
-            self.counts[index] = self.counts.get(index, 0) + count
-        self.count += other.count
-        self.total += other.total
-        self.minimum = min(self.minimum, other.minimum)
-        self.maximum = max(self.maximum, other.maximum)
 
     @property
     def mean(self) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import ssl
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,8 @@ from perf.http1 import request_head
 
 _WORDS = "the harbour was quiet before dawn and every boat had come home with its nets full of silver light "
 _COUNTER = "#0000000000"
+# Starts where the clock is: a second run must not find the answers of the first in a gateway's cache.
+_numbers = itertools.count(time.time_ns() // 1000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +87,21 @@ def prompt(size: int) -> str:
     return (_WORDS * (size // len(_WORDS) + 1))[:size]
 
 
+def _counter() -> bytes:
+    """As long as `_COUNTER`, and another one each time."""
+    return b"#%010d" % (next(_numbers) % 10_000_000_000)
+
+
+def fresh_prompt(size: int) -> str:
+    """Text of exactly `size` ASCII characters that no other request has; where there is room for a number."""
+    return prompt(size) if size < len(_COUNTER) else _counter().decode() + prompt(size - len(_COUNTER))
+
+
+def encode(body: Mapping[str, Any]) -> bytes:
+    """JSON as the usual clients write it."""
+    return ujson.dumps(body, ensure_ascii=False, escape_forward_slashes=False).encode()
+
+
 def chat_body(model: str, *, prompt_bytes: int, max_tokens: int | None, stream: bool) -> dict[str, Any]:
     """A chat completion request whose user message has `prompt_bytes` bytes."""
     body: dict[str, Any] = {"model": model, "messages": [{"role": "user", "content": prompt(prompt_bytes)}]}
@@ -121,12 +139,7 @@ class Workload:
         self.label = label
         self.endpoint = endpoint
         self.stream = stream
-        self._numbers = itertools.count()
-        payload = (
-            b""
-            if body is None
-            else ujson.dumps(body, ensure_ascii=False, escape_forward_slashes=False).encode()
-        )
+        payload = b"" if body is None else encode(body)
         self._before, self._after = (payload, None) if identical else _split(payload)
         fields = {"accept": "text/event-stream" if stream else "application/json", **(headers or {})}
         if payload:
@@ -140,7 +153,7 @@ class Workload:
         """The next request, as buffers to be written one after the other."""
         if self._after is None:
             return (self._before,)
-        return (b"%b#%010d" % (self._before, next(self._numbers) % 10_000_000_000), self._after)
+        return (self._before + _counter(), self._after)
 
     def accepts(self, body: bytes) -> bool:
         """Whether a unary answer carries the endpoint's mark."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import structlog
 import swagger_ui_bundle
 from sanic import Sanic
 from sanic.config import Config
+from sanic.response import BaseHTTPResponse
 from sanic_ext import Extend
 from sanic_ext.extensions.http.extension import HTTPExtension
 from sanic_ext.extensions.openapi.extension import OpenAPIExtension
@@ -19,6 +21,7 @@ from handlers import routes
 from handlers.auth import authenticate, open_documents
 from handlers.errors import render
 from server import logs
+from server.config import is_loopback
 from server.reviving import revive_workers
 from server.settings import Settings
 from server.stopping import stop_cleanly
@@ -31,21 +34,21 @@ VERSION = "0.1.0"
 GRACE_SECONDS = 60.0
 """How long a stopping worker lets running requests finish."""
 
+_ALLOW_HEADERS = "access-control-allow-headers"
+
 
 class GatewayConfig(Config):
     """Sanic's settings, from ours. The environment has no say: `server.config` reads it."""
 
     def __init__(self, settings: Settings) -> None:
-        super().__init__(env_prefix="AICORE_GATEWAY_SANIC_")
-        timeouts = settings.timeouts
+        super().__init__(env_prefix="")
         self.ACCESS_LOG = False  # the journal writes one line a request
         self.AUTO_EXTEND = False
         self.FALLBACK_ERROR_FORMAT = "json"
         self.REQUEST_MAX_SIZE = settings.limits.body_bytes
         self.REQUEST_BUFFER_SIZE = 1024 * 1024
         self.REQUEST_TIMEOUT = 120
-        # Counts silence, so it must exceed every wait for the upstream.
-        self.RESPONSE_TIMEOUT = int(max(timeouts.first_byte, timeouts.stall, timeouts.total)) + 60
+        self.RESPONSE_TIMEOUT = int(_longest_silence(settings)) + 60
         self.KEEP_ALIVE_TIMEOUT = 120  # longer than nginx keeps its idle connections
         self.GRACEFUL_SHUTDOWN_TIMEOUT = GRACE_SECONDS
         self.OAS_URL_PREFIX = "/docs"
@@ -55,11 +58,19 @@ class GatewayConfig(Config):
         self.OAS_PATH_TO_SWAGGER_HTML = str(Path(__file__).with_name("docs.html"))
         self.API_TITLE = NAME
         self.API_VERSION = VERSION
-        self.CORS_ORIGINS = ",".join(settings.cors.origins)
+        self.CORS_ORIGINS = "*" if "*" in settings.cors.origins else ",".join(settings.cors.origins)
         self.CORS_ALWAYS_SEND = False
         self.CORS_SEND_WILDCARD = True
         self.CORS_MAX_AGE = 600
         self.CORS_EXPOSE_HEADERS = "*"
+
+
+def _longest_silence(settings: Settings) -> float:
+    """Return how long a caller may have to wait for a byte: every attempt may use up its time limits."""
+    general, own = settings.timeouts, [model.timeouts for model in settings.models.values()]
+    limits = [general.first_byte, general.stall, general.total]
+    limits += [limit for one in own for limit in (one.first_byte, one.stall, one.total) if limit]
+    return settings.routing.attempts * max(limits)
 
 
 def build_app(settings: Settings) -> Sanic[Any, Any]:
@@ -68,9 +79,13 @@ def build_app(settings: Settings) -> Sanic[Any, Any]:
     app.blueprint(routes)
     assets = Path(swagger_ui_bundle.swagger_ui_path)
     app.static("/docs/assets", assets, name="assets")
+    app.register_middleware(_allow_authorization, "response")  # runs after those that are registered later
     Extend(app, built_in_extensions=False, extensions=[HTTPExtension, OpenAPIExtension])
     app.error_handler.add(Exception, render)
     app.on_request(authenticate)
+    refuse_strangers = partial(_refuse_strangers, settings=settings)
+    app.main_process_start(refuse_strangers)
+    app.before_server_start(refuse_strangers)  # a single process has no main process
     app.main_process_ready(stop_cleanly)
     app.main_process_ready(revive_workers)
 
@@ -96,6 +111,25 @@ def build_app(settings: Settings) -> Sanic[Any, Any]:
         await app.ctx.services.close()
 
     return app
+
+
+async def _allow_authorization(request: Any, response: BaseHTTPResponse) -> None:
+    """Name the header in preflights: by the Fetch standard `*` is every header but this one."""
+    if response.headers.get(_ALLOW_HEADERS) == "*":
+        response.headers[_ALLOW_HEADERS] = "*, Authorization"
+
+
+async def _refuse_strangers(app: Sanic[Any, Any], *, settings: Settings) -> None:
+    """End if there are no client keys and another machine can call: Sanic's own command line has a --host.
+
+    Our configuration has been checked already, with the address that it names.
+    """
+    if settings.client_keys or settings.allow_anonymous:
+        return
+    for server in app.state.server_info:
+        host = server.settings.get("host")
+        if host and not server.settings.get("unix") and not is_loopback(host):
+            raise SystemExit(f"there are no client keys, and {host} can be reached from other machines")
 
 
 def _quiet_collector() -> None:

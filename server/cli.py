@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -64,23 +63,25 @@ def serve(config: Path | None, **options: Any) -> None:
 
     settings = _load(config, options)
     runtime.prepare()
-    from server.launch import PortTaken, serve as run
+    from server.launch import CannotListen, serve as run
 
     for note in settings.notes:
         click.echo(f"note: {note}", err=True)
     try:
         run(settings)
-    except PortTaken as exc:
-        raise click.ClickException(
-            f"{exc}\nChoose another port with --port, or stop what listens there."
-        ) from exc
+    except CannotListen as exc:
+        raise click.ClickException(str(exc)) from exc
 
 
 @cli.command()
 @click.option(
-    "--port", type=int, default=3001, show_default=True, help="Port of the gateway; another if it is taken."
+    "--port",
+    type=click.IntRange(1, 65_535),
+    default=3001,
+    show_default=True,
+    help="Port of the gateway; another if it is taken.",
 )
-@click.option("--workers", type=int, default=2, show_default=True, help="Worker processes.")
+@click.option("--workers", type=click.IntRange(min=1), default=2, show_default=True, help="Worker processes.")
 def demo(port: int, workers: int) -> None:
     """Start a simulated SAP AI Core and the gateway on loopback, with a ready curl line."""
     from server.demo import run
@@ -96,13 +97,20 @@ def check(config: Path | None, as_json: bool, no_calls: bool) -> None:
     """Try every step from here to an answer; exit status 1 if any fails.
 
     For each sub-account: the service key, a token and how long it lives, the resource group, the
-    deployments; then each model with one small call.
+    deployments; then each of its models with one small call.
     """
-    settings = _load(config, {})
     from server import runtime
+    from server.config import ConfigError, load
 
     runtime.prepare()
-    steps = asyncio.run(_examine(settings, calls=not no_calls, show=not as_json))
+    try:
+        settings = load(config)
+    except ConfigError as exc:
+        from server.doctor import faulty
+
+        steps = faulty(exc)
+    else:
+        steps = asyncio.run(_examine(settings, calls=not no_calls, show=not as_json))
     if as_json:
         click.echo(json.dumps([_plain(step) for step in steps], indent=2))
     else:
@@ -135,7 +143,7 @@ def models(config: Path | None, as_json: bool) -> None:
     "--service-key", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="Service key file."
 )
 @click.option(
-    "--resource-group", default=None, help="Resource group. Default: default, or AICORE_RESOURCE_GROUP."
+    "--resource-group", default=None, help="Resource group. Default: AICORE_RESOURCE_GROUP, or default."
 )
 @click.option(
     "--output", "-o", type=click.Path(path_type=Path), default=Path("config.json"), show_default=True
@@ -181,7 +189,7 @@ def _load(config: Path | None, options: dict[str, Any]) -> Settings:
     from server.config import ConfigError, load
 
     try:
-        return load(config, environ=os.environ, overrides=options)
+        return load(config, overrides=options)
     except ConfigError as exc:
         raise click.ClickException(str(exc)) from exc
 

@@ -19,9 +19,9 @@ from server.document import ConfigDocument
 from server.environment import apply_environment, apply_overrides
 from server.faults import ConfigError, Fault, Faults
 from server.names import client_keys, model_options
-from server.reading import filled_in, read_document
-from server.settings import Settings
-from server.validation import validated
+from server.reading import filled_in, is_there, read_document
+from server.settings import Cors, Settings
+from server.validation import Positions, validated
 
 __all__ = ["DEFAULT_FILES", "ConfigError", "Fault", "Settings", "load"]
 
@@ -30,7 +30,7 @@ DEFAULT_FILES = ("config.json", "config.yaml", "config.yml")
 _KEYS = "secret_authentication_tokens"
 _TAKEN_OVER = (
     *("host", "port", "log_level", "allow_anonymous", "api_version", "routing", "timeouts", "dedup", "cache"),
-    *("pool", "limits", "redis", "discovery", "recorder", "cors"),
+    *("pool", "limits", "redis", "discovery", "images", "embeddings", "recorder"),
 )
 
 
@@ -61,6 +61,12 @@ def load(
         raise ConfigError(faults, source=source)
 
     place = Place(environ, file.parent if file else Path(), has_file=file is not None)
+    return _settings(config, positions, place, source, faults, notes)
+
+
+def _settings(
+    config: ConfigDocument, positions: Positions, place: Place, source: str, faults: Faults, notes: list[str]
+) -> Settings:
     accounts = sub_accounts(config, place, faults, notes)
     keys = client_keys(config.secret_authentication_tokens, positions, faults, notes)
     models = model_options(config, positions, faults)
@@ -73,6 +79,7 @@ def load(
         client_keys=keys,
         models=models,
         workers=config.workers or _cores(),
+        cors=_cors(config),
         source=source,
         notes=tuple(notes),
         **{name: getattr(config, name) for name in _TAKEN_OVER},
@@ -83,10 +90,10 @@ def _file(path: Path | None, environ: Mapping[str, str], notes: list[str]) -> Pa
     if path is not None:
         return path
     if named := environ.get("CONFIG_PATH"):
-        if Path(named).is_file():
+        if is_there(Path(named)):
             return Path(named)
         notes.append(f"CONFIG_PATH names {named}, which does not exist.")
-    return next((Path(name) for name in DEFAULT_FILES if Path(name).is_file()), None)
+    return next((Path(name) for name in DEFAULT_FILES if is_there(Path(name))), None)
 
 
 def _cores() -> int:
@@ -119,6 +126,13 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return False
+
+
+def _cors(config: ConfigDocument) -> Cors:
+    """Without client keys no web page is let in unasked: any that the user visits could read answers."""
+    if config.secret_authentication_tokens or "cors" in config.model_fields_set:
+        return config.cors
+    return Cors(origins=())
 
 
 def _check_cache(config: ConfigDocument, faults: Faults) -> None:

@@ -1,4 +1,4 @@
-"""Service keys, and the environment variables, profiles and bindings of SAP's SDKs (wire §1).
+"""Service keys, and the environment variables, profiles and bindings of SAP's SDKs.
 
 Everything is brought to the member names of a service key first, then checked in one place, so that a fault
 names the member or the variable that the reader can change.
@@ -6,6 +6,7 @@ names the member or the variable that the reader can change.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from pathlib import Path as FilePath
 from typing import Any
 
 from server.faults import Faults
-from server.reading import UNREADABLE, parse_json, read_text
+from server.reading import UNREADABLE, is_there, parse_json, read_text
 from services.credentials import Credential
 
 _HTTP_URL = re.compile(r"https?://[^\s/?#]+[^\s?#]*\Z")
@@ -68,7 +69,7 @@ def api_url_of(deployment_url: str) -> str:
 
 
 def from_service_key(document: Any, *, name: str, report: Report, api_url: str = "") -> Credential | None:
-    """Make a credential of a service key document, wrapped in `credentials` or not (wire §1.1, §1.2).
+    """Make a credential of a service key document, wrapped in `credentials` or not.
 
     `api_url` is used when the document has no `serviceurls`. Every fault goes to `report`; then there is
     no credential.
@@ -85,7 +86,10 @@ def read_service_key(
     path: str, *, name: str, base: FilePath, faults: Faults, place: str, api_url: str = ""
 ) -> Credential | None:
     """Read a service key file, relative to `base`, then to the working directory; faults name `place`."""
-    file = next((one for one in (base / path, FilePath(path)) if one.is_file()), base / path)
+    if path.lstrip().startswith("{"):  # must not be shown as a file that is missing
+        faults.add_outside(place, "is a service key itself", "name its file, or use service_key instead")
+        return None
+    file = next((one for one in (base / path, FilePath(path)) if is_there(one)), base / path)
     text = read_text(file, place, faults)
     if text is None:
         return None
@@ -197,7 +201,7 @@ def _pem(members: Members, member: str, fail: Report) -> str | None:
         text = _pem_file(text, member, fail)
     if text is None:
         return None
-    text = text.replace("\\n", "\n")  # as often escaped once too often (wire §1.3)
+    text = text.replace("\\n", "\n")  # often escaped once too often
     if "-----BEGIN " not in text:
         fail(member, "is not in PEM form", "it begins with -----BEGIN")
         return None
@@ -217,8 +221,8 @@ def from_environment(
 ) -> FromEnvironment:
     """Look in AICORE_SERVICE_KEY, the single variables, the profile and VCAP_SERVICES, in this order.
 
-    The first source that supplies any value supplies all; the resource group is looked for on its own
-    (wire §1.3).
+    The first source that supplies any value supplies all; the resource group is looked for on its own, as
+    SAP's SDKs do.
     """
     profile, profile_place = _profile(environ, faults)
     sources: tuple[tuple[str, Callable[[], Members]], ...] = (
@@ -285,7 +289,7 @@ def _profile(environ: Mapping[str, str], faults: Faults) -> tuple[dict[str, str]
     """Return the profile's values and its path; a profile that was asked for by name must exist."""
     file, asked_by = _profile_file(environ)
     place = str(file)
-    if not file.is_file():
+    if not os.path.isfile(file):  # false also where we may not look, such as another user's home
         if asked_by:
             faults.add_outside(
                 asked_by, f"names the profile {file}, which does not exist", "correct it, or unset it"

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from perf.simulator.launch import CLIENT_KEY, Simulator
+from server.environment import NAMES as environment_names
 
 _START_SECONDS = 30.0
 _STOP_SECONDS = 10.0
@@ -66,16 +67,21 @@ def run(*, port: int, workers: int) -> int:
             print(f"starting the gateway with {workers} workers …", flush=True)
             with _gateway(place, port=port, workers=workers) as gateway:
                 _show(f"http://127.0.0.1:{port}", place / "gateway.log")
-                _until_interrupted(gateway)
+                _until_interrupted(gateway, place / "gateway.log")
     print("\nended; nothing is left running", flush=True)
     return 0
 
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """End on Ctrl-C and on SIGTERM alike, even where a shell has made us ignore the first."""
+    """End on Ctrl-C and on SIGTERM alike, even where a shell has made us ignore the first.
+
+    A second one is ignored: it would break off the clean-up, which ends soon by itself.
+    """
 
     def interrupt(number: int, frame: object) -> None:
+        for one in before:
+            signal.signal(one, signal.SIG_IGN)
         raise KeyboardInterrupt
 
     before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -93,9 +99,9 @@ def _gateway(place: Path, *, port: int, workers: int) -> Iterator[subprocess.Pop
     config = place / "config.json"
     command = [sys.executable, "-m", "server", "serve", "--config", str(config), "--host", "127.0.0.1"]
     command += ["--port", str(port), "--workers", str(workers)]
-    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
-    for name in ("HOST", "PORT", "CONFIG_PATH"):
-        environment.pop(name, None)
+    environment = {name: value for name, value in os.environ.items() if name not in environment_names}
+    # A company's proxy does not know this machine's loopback.
+    environment |= {"PYTHONUNBUFFERED": "1", "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
     with (place / "gateway.log").open("wb") as log:
         # Its own session: Ctrl-C is for this process, which then ends the others in order.
         process = subprocess.Popen(command, stdout=log, stderr=log, env=environment, start_new_session=True)
@@ -107,12 +113,13 @@ def _gateway(place: Path, *, port: int, workers: int) -> Iterator[subprocess.Pop
 
 
 def _wait_ready(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     deadline = time.monotonic() + _START_SECONDS
     while time.monotonic() < deadline:
         if process.poll() is not None:
             raise SystemExit(f"the gateway ended at once:\n{log.read_text(errors='replace')}")
         try:
-            with urllib.request.urlopen(url, timeout=2):
+            with direct.open(url, timeout=2):
                 return
         except (urllib.error.URLError, OSError):
             time.sleep(0.05)
@@ -121,9 +128,9 @@ def _wait_ready(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
     )
 
 
-def _until_interrupted(process: subprocess.Popen[bytes]) -> None:
+def _until_interrupted(process: subprocess.Popen[bytes], log: Path) -> None:
     status = process.wait()
-    raise SystemExit(f"the gateway ended by itself with status {status}")
+    raise SystemExit(f"the gateway ended by itself with status {status}:\n{log.read_text(errors='replace')}")
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

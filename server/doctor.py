@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import msgspec
 
+from server.faults import ConfigError
 from server.settings import Settings, SubAccount
 from server.wiring import build_services
-from services.asking import Ask
+from services.asking import Ask, Prepare
 from services.board import Board
 from services.calls import ANONYMOUS, Call
 from services.catalog import Model
@@ -19,9 +22,8 @@ from services.control_plane import open_client
 from services.deployments import AccountDeployments, Discovery, Found, static_deployments
 from services.errors import GatewayError, UpstreamDenied
 from services.tokens import TokenProvider
-from services.translation import chat, embeddings, fields
-from services.translation.capabilities import CHAT, EMBEDDINGS
-from services.translation.replies import Prepared, Target
+from services.translation import embeddings, fields, translate
+from services.translation.capabilities import CHAT, EMBEDDINGS, RESPONSES
 
 _PROBE_TOKENS = 16
 
@@ -38,8 +40,8 @@ class Step(msgspec.Struct, frozen=True):
 
 
 async def examine(settings: Settings, *, call_models: bool = True) -> AsyncIterator[Step]:
-    """Yield each step when it has been tried, sub-account by sub-account, then model by model."""
-    services = build_services(settings, Board())
+    """Yield each step when it has been tried, sub-account by sub-account, then each model in each of them."""
+    services = build_services(_without_fallbacks(settings), Board())
     http = open_client()
     known: dict[str, AccountDeployments] = {}
     try:
@@ -50,10 +52,30 @@ async def examine(settings: Settings, *, call_models: bool = True) -> AsyncItera
         for note in services.catalog.notes:
             yield Step("", "catalog", True, note)
         for model in services.catalog.models():
-            yield await _model_step(model, services, call=call_models)
+            if not model.candidates:
+                yield _unserved(model)
+        for name, deployments in known.items():
+            # Alone in the catalog, so that no other sub-account answers for this one.
+            services.catalog.update({name: deployments})
+            for model in services.catalog.models():
+                if model.candidates:
+                    yield await _model_step(name, model, services, call=call_models)
     finally:
         await http.aclose()
         await services.close()
+
+
+def faulty(error: ConfigError) -> list[Step]:
+    """Return a failed step for each fault of a configuration that cannot be used at all."""
+    return [
+        Step("", "configuration", False, f"{one.where}: {one.problem}", one.remedy) for one in error.faults
+    ]
+
+
+def _without_fallbacks(settings: Settings) -> Settings:
+    """Have each model answer for itself."""
+    models = {name: replace(options, fallbacks=()) for name, options in settings.models.items()}
+    return replace(settings, models=models)
 
 
 async def _account_steps(
@@ -111,45 +133,42 @@ def _advice(account: SubAccount, denied: bool) -> str:
     return f"is {account.credential.api_url} the AI_API_URL of the service key?"
 
 
-async def _model_step(model: Model, services: Services, *, call: bool) -> Step:
+def _unserved(model: Model) -> Step:
+    advice = "deploy it, or remove it from the configuration"
+    return Step("", f"model {model.name}", False, "no running deployment", advice)
+
+
+async def _model_step(account: str, model: Model, services: Services, *, call: bool) -> Step:
     label = f"model {model.name}"
-    if not model.candidates:
-        return Step(
-            "", label, False, "no running deployment", "deploy it, or remove it from the configuration"
-        )
-    accounts = ", ".join(dict.fromkeys(one.sub_account for one in model.candidates))
-    where = f"{len(model.candidates)} deployment(s) in {accounts}"
+    count = len(model.candidates)
+    where = "1 deployment" if count == 1 else f"{count} deployments"
     if not model.facts.dialect:
-        return Step(
-            "", label, None, f"{where}; runs on {model.family}, which this version does not speak yet"
-        )
+        text = f"{where}; runs on {model.family}, which this version does not speak yet"
+        return Step(account, label, None, text)
     ask = _probe(model)
     if ask is None or not call:
-        return Step("", label, None, f"{where}; not called")
+        return Step(account, label, None, f"{where}; not called")
     started = time.perf_counter()
     try:
-        reply = await services.pipeline.whole(ask)
+        await services.pipeline.whole(ask)
     except GatewayError as exc:
-        return Step("", label, False, str(exc), exc.public if exc.public != str(exc) else "", _since(started))
-    text = f"answered through {reply.deployment.sub_account}; {where}"
-    return Step("", label, True, text, seconds=_since(started))
+        advice = exc.public if exc.public != str(exc) else ""
+        return Step(account, label, False, str(exc), advice, _since(started))
+    return Step(account, label, True, f"answered; {where}", seconds=_since(started))
 
 
 def _probe(model: Model) -> Ask | None:
     """Return the smallest request that the model can answer, None if it takes none that we know."""
-    if CHAT in model.facts.modes:
+    if CHAT in model.facts.modes or RESPONSES in model.facts.modes:
         body = {"messages": [{"role": "user", "content": "Say ok."}], "max_tokens": _PROBE_TOKENS}
-        prepare, surface = _prepare_chat, "chat"
+        prepare: Prepare = partial(translate.prepare, surface="chat", stream=False)
+        surface = "chat"
     elif EMBEDDINGS in model.facts.modes:
         body, prepare, surface = {"input": "ok"}, embeddings.prepare, "embeddings"
     else:
         return None
     call = Call(surface=surface, caller=ANONYMOUS, request_id="check", started=time.perf_counter())
     return Ask(model=model.name, body={k: fields.raw(v) for k, v in body.items()}, prepare=prepare, call=call)
-
-
-def _prepare_chat(body: fields.Fields, target: Target) -> Prepared:
-    return chat.prepare(body, target, stream=False)
 
 
 def _since(started: float) -> float:

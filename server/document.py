@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
 
@@ -18,6 +18,8 @@ from server.settings import (
     Cors,
     Dedup,
     Discovery,
+    Embeddings,
+    Images,
     Limits,
     LogLevel,
     Pool,
@@ -124,7 +126,7 @@ Weight = Annotated[float, Field(ge=0)]
 class WeightedUrl(Section):
     """A deployment by its URL, and its share of the traffic."""
 
-    url: DeploymentUrl = Field(description="https://…/v2/inference/deployments/<id>")
+    url: DeploymentUrl = Field(description="https://…/v2/inference/deployments/{id}")
     weight: Weight = Field(default=1.0, description="Share of the model's traffic, relative to the others.")
 
 
@@ -149,9 +151,11 @@ class ModelFilters(Section):
     """Which model names are served, as regular expressions that match anywhere in the name."""
 
     include_filters: tuple[Regex, ...] = Field(
-        default=(), description="A name must match one, if there are any."
+        default=(), description="Regular expressions; a name must match one, if there are any."
     )
-    exclude_filters: tuple[Regex, ...] = Field(default=(), description="A name must match none.")
+    exclude_filters: tuple[Regex, ...] = Field(
+        default=(), description="Regular expressions; a name must match none."
+    )
 
 
 class Account(Section):
@@ -239,6 +243,41 @@ class TimeoutsDocument(Section):
     )
 
 
+class CapabilitiesDocument(Section):
+    """What a model can do, where the model catalogue does not know it or is wrong."""
+
+    dialect: Word | None = Field(
+        default=None,
+        description="The wire form, where the executable does not decide it.",
+        examples=["claude"],
+    )
+    modes: tuple[Literal["chat", "responses", "embeddings"], ...] | None = Field(
+        default=None, description="Which APIs it has."
+    )
+    inputs: tuple[Literal["text", "image", "pdf", "audio", "video"], ...] | None = Field(
+        default=None, description="What it can be shown."
+    )
+    efforts: tuple[Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"], ...] | None = Field(
+        default=None, description="The reasoning efforts it takes."
+    )
+    thinking: Literal["", "budget", "adaptive", "either", "level"] | None = Field(
+        default=None, description="How thinking is asked for; empty: not at all."
+    )
+    json_schema: Literal["native", "tool", "hint"] | None = Field(
+        default=None, description="How an answer is made to fit a schema."
+    )
+    tools_with_effort: Literal["chat", "responses"] | None = Field(
+        default=None, description="Which API takes tools and reasoning_effort together."
+    )
+    batch: int | None = Field(
+        default=None, ge=0, description="Inputs that one embeddings call takes; 0: any."
+    )
+    flags: frozenset[Word] | None = Field(default=None, description="Further habits, as in the catalogue.")
+    betas: frozenset[Word] | None = Field(
+        default=None, description="The Anthropic beta flags it takes, in place of the catalogue's."
+    )
+
+
 class ModelDocument(Section):
     """What is special about one public model name."""
 
@@ -264,6 +303,14 @@ class ModelDocument(Section):
     context_length: int | None = Field(default=None, ge=1, description="Shown in /v1/models, in tokens.")
     max_output_tokens: int | None = Field(default=None, ge=1, description="Shown in /v1/models, in tokens.")
     rules: RulesDocument = Field(default_factory=RulesDocument, description="Changes to the model catalogue.")
+    capabilities: CapabilitiesDocument = Field(
+        default_factory=CapabilitiesDocument, description="Where the model catalogue is wrong about it."
+    )
+    orchestration: dict[Name, Any] = Field(
+        default_factory=dict,
+        description="Modules around every request: filtering, masking, grounding, translation. "
+        "With any, the model is reached through an orchestration deployment.",
+    )
     timeouts: TimeoutsDocument = Field(default_factory=TimeoutsDocument, description="Its own time limits.")
 
 
@@ -308,6 +355,8 @@ class ConfigDocument(Account):
     limits: Limits = Field(default_factory=Limits, description="What a caller may use at most.")
     redis: Redis = Field(default_factory=Redis, description="State that several machines share.")
     discovery: Discovery = Field(default_factory=Discovery, description="How deployments are found.")
+    images: Images = Field(default_factory=Images, description="Pictures and documents named by URL.")
+    embeddings: Embeddings = Field(default_factory=Embeddings, description="How embeddings are asked for.")
     recorder: Recorder = Field(default_factory=Recorder, description="The traffic recorder.")
     cors: Cors = Field(default_factory=Cors, description="Access from web pages.")
     api_version: Word = Field(

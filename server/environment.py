@@ -22,6 +22,9 @@ _LIMIT = "RATE_LIMIT_PER_MINUTE"
 _LIMIT_PATH: Path = ("limits", "requests_per_minute")
 _DEFAULT_LIMIT = 60
 
+NAMES = frozenset({"CONFIG_PATH", *_VARIABLES, _POOL_CONNECTIONS, _LIMIT_ENABLED, _LIMIT})
+"""Every variable that changes the configuration."""
+
 _TRUTH: Mapping[str, bool] = {
     **dict.fromkeys(("1", "true", "yes", "on"), True),
     **dict.fromkeys(("0", "false", "no", "off"), False),

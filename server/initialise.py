@@ -27,11 +27,15 @@ def write_configuration(service_key: Path | None, resource_group: str | None, ou
     found = asyncio.run(_discover(settings))
     if service_key is not None:
         named = os.path.relpath(service_key, output.resolve().parent)
-        document = from_key_file(named, found=found, resource_group=resource_group or "default", key=key)
+        group = settings.sub_accounts[0].options.resource_group
+        document = from_key_file(named, found=found, resource_group=group, key=key)
     else:
         environ = {**os.environ, **({"AICORE_RESOURCE_GROUP": resource_group} if resource_group else {})}
         document = from_variables(environ, found=found, key=key)
-    output.write_text(text_of(document), encoding="utf-8")
+    try:
+        output.write_text(text_of(document), encoding="utf-8")
+    except OSError as exc:
+        raise click.ClickException(f"{output} cannot be written: {exc.strerror}") from exc
     models = sorted({model for model, _ in found if model})
     click.echo(f"wrote {output}; found {len(found)} running deployments of {len(models)} models:")
     for model in models:
@@ -43,7 +47,7 @@ def write_configuration(service_key: Path | None, resource_group: str | None, ou
 def _settings(service_key: Path | None, resource_group: str | None) -> Settings:
     faults = Faults()
     if service_key is not None:
-        group = "default"
+        group = os.environ.get("AICORE_RESOURCE_GROUP") or "default"
         credential = read_service_key(
             str(service_key), name="default", base=Path(), faults=faults, place="--service-key"
         )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import multiprocessing
 import os
 import signal
 import socket
 import sys
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -19,16 +21,15 @@ from sanic.worker.loader import AppLoader
 from handlers.wire import DrainingProtocol
 from server import create_app, logs
 from server.app import GRACE_SECONDS, NAME, VERSION
-from server.config import is_loopback
 from server.settings import Settings
 
 
-class PortTaken(OSError):
-    """Somebody listens there already."""
+class CannotListen(OSError):
+    """The address cannot be listened on. The text says why, and what to do."""
 
 
 def serve(settings: Settings) -> None:
-    """Serve until a signal ends it. Raises PortTaken before anything is started."""
+    """Serve until a signal ends it. Raises CannotListen before anything is started."""
     _check_port(settings.host, settings.port)
     logs.setup(settings.log_level)
     if sys.platform == "linux":
@@ -39,7 +40,7 @@ def serve(settings: Settings) -> None:
     app = loader.load()
     app.main_process_ready(partial(_announce, settings=settings))
     app.prepare(
-        host=settings.host,
+        host=settings.host.strip("[]"),
         port=settings.port,
         workers=settings.workers,
         access_log=False,
@@ -72,7 +73,7 @@ def _application(settings: Settings) -> Sanic[Any, Any]:
 
 
 async def _announce(app: Sanic[Any, Any], *, settings: Settings) -> None:
-    host = "127.0.0.1" if is_loopback(settings.host) else settings.host
+    host = f"[{settings.host.strip('[]')}]" if ":" in settings.host else settings.host
     workers = "1 worker" if settings.workers == 1 else f"{settings.workers} workers"
     accounts = ", ".join(account.name for account in settings.sub_accounts)
     text = (
@@ -82,6 +83,12 @@ async def _announce(app: Sanic[Any, Any], *, settings: Settings) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
+_REMEDIES: Mapping[int, str] = {
+    errno.EADDRINUSE: "choose another port with --port, or stop what listens there",
+    errno.EACCES: "choose a port of 1024 or above with --port",
+}
+
+
 def _check_port(host: str, port: int) -> None:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family) as probe:
@@ -89,4 +96,5 @@ def _check_port(host: str, port: int) -> None:
         try:
             probe.bind((host.strip("[]"), port))
         except OSError as exc:
-            raise PortTaken(f"cannot listen on {host}:{port}: {exc.strerror}") from exc
+            remedy = _REMEDIES.get(exc.errno or 0, "choose another address with --host")
+            raise CannotListen(f"cannot listen on {host}:{port}: {exc.strerror}\n{remedy}") from exc

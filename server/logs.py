@@ -110,7 +110,8 @@ def _adopt_standard_logging(last: list[Processor], level: int) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level)
-    logging.getLogger("httpx").setLevel(logging.WARNING)  # it would log URLs
+    for name in ("httpx", "httpcore"):  # they would log URLs and heads
+        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 _second = [0, ""]

@@ -61,6 +61,8 @@ def _options(model: ModelDocument) -> ModelOptions:
         hidden=model.hidden,
         context_length=model.context_length,
         max_output_tokens=model.max_output_tokens,
+        capabilities=model.capabilities.model_dump(exclude_none=True),
+        orchestration=model.orchestration,
         rules=RuleOverrides(rules.keep, rules.drop, rules.refuse, rules.rename),
         timeouts=TimeoutOverrides(timeouts.first_byte, timeouts.stall, timeouts.total),
     )

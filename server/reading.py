@@ -51,6 +51,14 @@ def read_document(file: FilePath, faults: Faults) -> dict[str, Any]:
     return plain
 
 
+def is_there(file: FilePath) -> bool:
+    """Tell whether there is a file. One that may not be looked at counts: reading it says what is wrong."""
+    try:
+        return file.is_file()
+    except OSError:
+        return True
+
+
 def read_text(file: FilePath, place: str, faults: Faults) -> str | None:
     """Return the text of a file; None, and a fault, when there is none."""
     try:

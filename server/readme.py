@@ -1,6 +1,6 @@
 """The parts of the README that are made from code: `python -m server.readme` writes them anew.
 
-Each stands between `<!-- begin NAME -->` and `<!-- end NAME -->`; a test keeps them true (trap 62).
+Each stands between `<!-- begin NAME -->` and `<!-- end NAME -->`; a test keeps them true.
 """
 
 from __future__ import annotations
@@ -59,31 +59,52 @@ def fields() -> str:
 
 
 def _users(rule: str) -> str:
-    executables = [name for name, one in catalogue().executables.items() if rule in one.rules]
-    models = [name for entry in catalogue().models if rule in entry.rules for name in entry.names]
-    return ", ".join(executables or models)
+    """Return who a rule is for: dialects, models, and those of them that let a surface pass through."""
+    known = catalogue()
+    users = [name for name, one in known.dialects.items() if rule in one.rules]
+    users += [name for entry in known.models if rule in entry.rules for name in entry.names]
+    users += [f"{name} ({surface} passed through)" for name, surface in _natives(rule)]
+    return ", ".join(dict.fromkeys(users))
+
+
+def _natives(rule: str) -> Iterator[tuple[str, str]]:
+    known = catalogue()
+    named = [*((name, one.native) for name, one in known.dialects.items())]
+    named += [(name, entry.native) for entry in known.models for name in entry.names]
+    for name, native in named:
+        for surface, rules in native.items():
+            if rule in rules:
+                yield name, surface
 
 
 def _keys() -> Iterator[tuple[str, str, str]]:
     document = schema()
-    definitions: Mapping[str, Any] = document["$defs"]
     for name, member in document["properties"].items():
-        if name in _ELSEWHERE:
-            continue
-        reference = member.get("$ref", "").rsplit("/", 1)[-1]
-        if reference:
-            for inner, one in definitions[reference]["properties"].items():
-                yield f"{name}.{inner}", _default(one), one.get("description", "")
-        else:
-            yield name, _default(member), member.get("description", "")
-            yield from _nested(name, definitions)
+        if name not in _ELSEWHERE:
+            yield from _rows(name, member, document["$defs"])
 
 
-def _nested(name: str, definitions: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
-    inside = {"subAccounts": "SubAccountDocument", "models": "ModelDocument"}.get(name)
-    if inside:
-        for inner, one in definitions[inside]["properties"].items():
-            yield f"{name}.*.{inner}", _default(one), one.get("description", "")
+def _rows(
+    key: str, member: Mapping[str, Any], definitions: Mapping[str, Any]
+) -> Iterator[tuple[str, str, str]]:
+    """Describe a key, unless it only holds others, and the keys inside it."""
+    if "$ref" not in member:
+        yield key, _default(member), member.get("description", "")
+    for definition, way in dict(_inside(member)).items():
+        for name, one in definitions[definition]["properties"].items():
+            yield from _rows(f"{key}{way}.{name}", one, definitions)
+
+
+def _inside(member: Any, way: str = "") -> Iterator[tuple[str, str]]:
+    """Find the objects in a key's value and the way to them: `.*` for any name, `[]` for any place."""
+    if not isinstance(member, dict):
+        return
+    if "$ref" in member:
+        yield member["$ref"].rsplit("/", 1)[-1], way
+    for one in member.get("anyOf", ()):
+        yield from _inside(one, way)
+    yield from _inside(member.get("additionalProperties"), f"{way}.*")
+    yield from _inside(member.get("items"), f"{way}[]")
 
 
 def _default(member: Mapping[str, Any]) -> str:

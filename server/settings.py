@@ -123,6 +123,31 @@ class Discovery(Section):
     )
 
 
+class Images(Section):
+    """Pictures and documents that a request names by URL."""
+
+    fetch: bool = Field(
+        default=False,
+        description="Whether they are fetched for models that cannot; https and the public internet only.",
+    )
+    hosts: tuple[str, ...] = Field(
+        default=(), description="Only from these host names; empty: from any on the public internet."
+    )
+    max_bytes: int = Field(default=20_971_520, ge=1024, description="The largest of them, in bytes.")
+
+
+class Embeddings(Section):
+    """How embeddings are asked for."""
+
+    batch_milliseconds: float = Field(
+        default=0.0,
+        ge=0,
+        le=100,
+        description="How long one text waits for others of its model, to share a call; 0: not at all.",
+    )
+    batch_inputs: int = Field(default=64, ge=2, le=2048, description="The most texts that share a call.")
+
+
 class Recorder(Section):
     """The traffic recorder, for replaying load later."""
 
@@ -136,7 +161,9 @@ class Cors(Section):
     """Which web pages may call the gateway from a browser."""
 
     origins: tuple[str, ...] = Field(
-        default=("*",), description='Allowed origins, such as https://chat.example; "*": any.'
+        default=("*",),
+        description='Allowed origins, such as https://chat.example; "*": any. '
+        "Without client keys: none, unless given here.",
     )
 
 
@@ -192,6 +219,8 @@ class Settings:
     limits: Limits = field(default_factory=Limits)
     redis: Redis = field(default_factory=Redis)
     discovery: Discovery = field(default_factory=Discovery)
+    images: Images = field(default_factory=Images)
+    embeddings: Embeddings = field(default_factory=Embeddings)
     recorder: Recorder = field(default_factory=Recorder)
     cors: Cors = field(default_factory=Cors)
     source: str = "the environment"

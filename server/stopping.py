@@ -27,27 +27,21 @@ async def stop_cleanly(app: Sanic[Any, Any]) -> None:
     poll, shut_down, all_up, run = (
         manager._poll_monitor, manager.shutdown, manager._all_workers_ack, manager.run,
     )  # fmt: skip
-    signals = asked  # one that came earlier counts too
 
     def note(number: int, frame: object) -> None:
-        if signals:  # the second one means it
+        if asked:  # the second one means it
             manager.kill()
-        signals.append(number)
+        asked.append(number)
 
     def stopping() -> bool:
-        return bool(signals) or manager._shutting_down
+        return bool(asked) or manager._shutting_down
 
     def refuse_and_shut_down() -> None:
-        for server in app.state.server_info:
-            if listening := server.settings.get("sock"):
-                listening.close()
-        for process in manager.processes:
-            if not _is_up(manager, process):
-                _kill(process)
+        _refuse(app, manager)
         shut_down()
 
     def poll_or_stop() -> Any:
-        if signals and not manager._shutting_down:
+        if asked and not manager._shutting_down:
             manager.shutdown()
             manager.monitor_publisher.send(None)  # ends the manager's loop
         return poll()
@@ -58,6 +52,16 @@ async def stop_cleanly(app: Sanic[Any, Any]) -> None:
     manager._all_workers_ack = lambda: stopping() or all_up()
     signal.signal(signal.SIGINT, note)
     signal.signal(signal.SIGTERM, note)
+
+
+def _refuse(app: Sanic[Any, Any], manager: Any) -> None:
+    """Stop listening, and end the workers that do not serve yet."""
+    for server in app.state.server_info:
+        if listening := server.settings.get("sock"):
+            listening.close()
+    for process in manager.processes:
+        if not _is_up(manager, process):
+            _kill(process)
 
 
 def _is_up(manager: Any, process: Any) -> bool:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import httpx
+
 from server import runtime
-from server.settings import Settings
+from server.settings import Embeddings, Images, Settings
 from services import stores
 from services.accounts import Account
 from services.answers import NAMESPACE, AnswerCache
@@ -18,6 +20,8 @@ from services.catalog import Catalog
 from services.container import Keys, Services
 from services.control_plane import open_client
 from services.deployments import Discovery
+from services.embedding import Batches
+from services.fetching import Fetcher, open_client as open_fetcher
 from services.health import Health
 from services.inflight import Inflight
 from services.journal import Journal
@@ -34,54 +38,25 @@ def build_services(settings: Settings, board: Board | None = None) -> Services:
     """Return one worker's services. Must be called in the worker's loop; opens nothing yet."""
     board = board or Board(runtime.board_path(), columns=max(16, 4 * settings.workers))
     http = open_client()
-    accounts, tokens = _accounts(settings)
-    catalog = Catalog(settings.models)
-    watch = DeploymentWatch(
-        [
-            (
-                account.options,
-                account.credential.api_url,
-                Discovery(account.options, account.credential, tokens=tokens[account.name], http=http),
-            )
-            for account in settings.sub_accounts
-        ],
-        on_change=catalog.update,
-        refresh_seconds=settings.discovery.refresh_seconds,
-    )
-    limits = TimeLimits(**settings.timeouts.model_dump())
-    upstream = Upstream(
-        pool=Pool(max_idle=settings.pool.max_idle_per_upstream, idle_seconds=settings.pool.idle_seconds),
-    )
     redis_options = _redis(settings)
     redis = stores.redis_client(redis_options) if redis_options else None
     cache = _cache(settings, redis_options)
+    accounts = _accounts(settings)
+    catalog = Catalog(settings.models)
+    watch = _watch(settings, accounts, catalog, http)
+    pool = Pool(max_idle=settings.pool.max_idle_per_upstream, idle_seconds=settings.pool.idle_seconds)
+    upstream = Upstream(pool=pool)
     balancer = Balancer(board, strategy=settings.routing.strategy)
-    options = Options(
-        attempts=settings.routing.attempts,
-        cool_down_seconds=settings.routing.cool_down_seconds,
-        dedup=settings.dedup.mode,
-        limits=limits,
-        api_version=settings.api_version,
-    )
     attempts = Attempts(
         catalog=catalog,
         balancer=balancer,
         accounts=accounts,
         upstream=upstream,
-        options=options,
+        options=_options(settings),
         rediscover=watch.refresh_soon,
     )
-    pipeline = Pipeline(
-        catalog=catalog,
-        attempts=attempts,
-        inflight=Inflight(buffer_bytes=settings.dedup.buffer_bytes),
-        cache=cache,
-        limiter=RateLimiter(board, requests_per_minute=settings.limits.requests_per_minute, redis=redis),
-        options=options,
-    )
-    recorder = (
-        Recorder(settings.recorder.path, bodies=settings.recorder.bodies) if settings.recorder.path else None
-    )
+    fetching = open_fetcher() if settings.images.fetch else None
+    limiter = RateLimiter(board, requests_per_minute=settings.limits.requests_per_minute, redis=redis)
     return Services(
         keys=_keys(settings),
         body_limit=settings.limits.body_bytes,
@@ -92,26 +67,84 @@ def build_services(settings: Settings, board: Board | None = None) -> Services:
         watch=watch,
         upstream=upstream,
         cache=cache,
-        pipeline=pipeline,
+        pipeline=_pipeline(settings, catalog, attempts, cache, limiter, fetching),
         models=ModelList(catalog),
         health=Health(accounts=accounts, catalog=catalog, watch=watch),
-        journal=Journal(recorder),
-        closers=[closer for closer in (http, redis) if closer is not None],
+        journal=Journal(_recorder(settings)),
+        closers=[closer for closer in (http, redis, fetching) if closer is not None],
     )
 
 
-def _accounts(settings: Settings) -> tuple[dict[str, Account], Mapping[str, TokenProvider]]:
-    tokens = {account.name: TokenProvider(account.credential) for account in settings.sub_accounts}
-    accounts = {
+def _accounts(settings: Settings) -> dict[str, Account]:
+    return {
         account.name: Account(
             name=account.name,
             resource_group=account.options.resource_group,
             tenant_id=account.credential.tenant_id,
-            tokens=tokens[account.name],
+            tokens=TokenProvider(account.credential),
         )
         for account in settings.sub_accounts
     }
-    return accounts, tokens
+
+
+def _watch(
+    settings: Settings, accounts: Mapping[str, Account], catalog: Catalog, http: httpx.AsyncClient
+) -> DeploymentWatch:
+    watched = [
+        (
+            one.options,
+            one.credential.api_url,
+            Discovery(one.options, one.credential, tokens=accounts[one.name].tokens, http=http),
+        )
+        for one in settings.sub_accounts
+    ]
+    return DeploymentWatch(
+        watched, on_change=catalog.update, refresh_seconds=settings.discovery.refresh_seconds
+    )
+
+
+def _options(settings: Settings) -> Options:
+    return Options(
+        attempts=settings.routing.attempts,
+        cool_down_seconds=settings.routing.cool_down_seconds,
+        dedup=settings.dedup.mode,
+        limits=TimeLimits(**settings.timeouts.model_dump()),
+        api_version=settings.api_version,
+    )
+
+
+def _pipeline(
+    settings: Settings,
+    catalog: Catalog,
+    attempts: Attempts,
+    cache: AnswerCache[Kept] | None,
+    limiter: RateLimiter,
+    fetching: httpx.AsyncClient | None,
+) -> Pipeline:
+    return Pipeline(
+        catalog=catalog,
+        attempts=attempts,
+        inflight=Inflight(buffer_bytes=settings.dedup.buffer_bytes),
+        cache=cache,
+        limiter=limiter,
+        options=_options(settings),
+        fetcher=_fetcher(settings.images, fetching) if fetching else None,
+        batches=_batches(settings.embeddings),
+    )
+
+
+def _batches(embeddings: Embeddings) -> Batches | None:
+    seconds = embeddings.batch_milliseconds / 1000
+    return Batches(seconds=seconds, max_inputs=embeddings.batch_inputs) if seconds else None
+
+
+def _fetcher(images: Images, http: httpx.AsyncClient) -> Fetcher:
+    return Fetcher(http, max_bytes=images.max_bytes, hosts=frozenset(images.hosts))
+
+
+def _recorder(settings: Settings) -> Recorder | None:
+    path = settings.recorder.path
+    return None if path is None else Recorder(path, bodies=settings.recorder.bodies)
 
 
 def _keys(settings: Settings) -> Keys:

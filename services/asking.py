@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import random
+import time
+from collections.abc import Mapping
+from functools import lru_cache
 from typing import Protocol
 
 import msgspec
@@ -13,8 +18,10 @@ from services.errors import BadRequest
 from services.inflight import Mode
 from services.translation import fields
 from services.translation.fields import Fields
-from services.translation.replies import Prepared, Target
+from services.translation.replies import Inline, Prepared, Target
 from services.upstream import TimeLimits
+
+_random = random.Random()
 
 
 class Prepare(Protocol):
@@ -32,6 +39,10 @@ class Ask(msgspec.Struct):
     prepare: Prepare
     call: Call
     idempotency_key: str | None = None
+    pinned: str = ""
+    """The one deployment that can serve it, "sub-account/id"; empty for any."""
+    fetched: Mapping[str, Inline] = {}
+    """What remote URLs in the body stand for."""
 
 
 class Options(msgspec.Struct, frozen=True):
@@ -62,8 +73,23 @@ def prepare(ask: Ask, model: Model, deployment: Deployment, *, api_version: str)
         facts=facts,
         api_version=options.api_version or api_version,
         defaults={name: fields.raw(value) for name, value in options.defaults.items()},
+        version=deployment.version or "latest",
+        modules=options.orchestration,
+        fetched=ask.fetched,
+        caller=_tag(ask.call.caller.id),
+        mint=_mint,
     )
     return ask.prepare(ask.body, target)
+
+
+def _mint() -> tuple[str, int]:
+    return f"{_random.getrandbits(96):024x}", int(time.time())
+
+
+@lru_cache(maxsize=4096)
+def _tag(caller: bytes) -> str:
+    """Return a name for the caller that says nothing about its key."""
+    return hashlib.sha256(b"stored answers of " + caller).hexdigest()[:16]
 
 
 def fallbacks(ask: Ask, model: Model) -> list[str]:

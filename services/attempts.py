@@ -77,8 +77,8 @@ class Attempts:
         self._rediscover = rediscover
         self._sleep = sleep
 
-    async def whole(self, ask: Ask, model: Model, prepared: Prepared) -> Reply:
-        """Return a whole answer. Raises GatewayError."""
+    async def whole(self, ask: Ask, model: Model, prepared: Prepared | None) -> Reply:
+        """Return a whole answer; without `prepared` the request is translated here. Raises GatewayError."""
         return await self._attempts(ask, model, prepared, self._fetch_from)
 
     async def stream(self, ask: Ask, model: Model, prepared: Prepared) -> tuple[Reply, LiveStream]:
@@ -86,7 +86,7 @@ class Attempts:
         return await self._attempts(ask, model, prepared, self._open_at)
 
     async def _attempts(
-        self, ask: Ask, model: Model, prepared: Prepared, attempt: Callable[[Trip], Awaitable[T]]
+        self, ask: Ask, model: Model, prepared: Prepared | None, attempt: Callable[[Trip], Awaitable[T]]
     ) -> T:
         """Try the model's deployments, then its fallbacks'. Raises the last failure that tells most."""
         try:
@@ -118,7 +118,8 @@ class Attempts:
                     body = made[backend] = prepare(
                         ask, model, slot.deployment, api_version=self._options.api_version
                     )
-                trip.prepared, trip.limits = body, self._limits(model)
+                trip.prepared = body.bind(slot.deployment.origin) if body.bind else body
+                trip.limits = self._limits(model)
                 return await attempt(trip)
             except GatewayError as exc:
                 trip.end(exc)
@@ -179,9 +180,13 @@ class Attempts:
 
     async def _fetch_from(self, trip: Trip) -> Reply:
         answer = await self._with_token(trip, self._upstream.send)
-        trip.waited()
         if answer.status >= 400:
-            raise error_for(answer.status, answer.body, retry_after=answer.retry_after)
+            error = error_for(answer.status, answer.body, retry_after=answer.retry_after)
+            if not trip.amend(error):
+                trip.waited()
+                raise error
+            return await self._fetch_from(trip)
+        trip.waited()
         reply = trip.reply(answer.request_id)
         reply.answer = trip.prepared.answer(answer.body)
         trip.end(None)
@@ -191,7 +196,11 @@ class Attempts:
         stream = await self._with_token(trip, self._upstream.open)
         try:
             if stream.status >= 400:
-                raise error_for(stream.status, await stream.read_error(), retry_after=stream.retry_after)
+                error = error_for(stream.status, await stream.read_error(), retry_after=stream.retry_after)
+                if not trip.amend(error):
+                    raise error
+                await stream.close()
+                return await self._open_at(trip)
             assert trip.prepared.relay is not None
             relay = trip.prepared.relay()
             first, ended = await first_event(stream, relay)

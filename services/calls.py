@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from services.deployments import Deployment
+from services.errors import GatewayError
 from services.translation.replies import Answer, Relay, Usage
 
 
@@ -43,6 +44,13 @@ class Reply(msgspec.Struct):
     answer: Answer | None = None
     relay: Relay | None = None
     cached: bool = False
+    _farewell: bytes | None = None
+
+    def farewell(self, error: GatewayError) -> bytes:
+        """Return the end of a stream that cannot be completed: the same for all who share it."""
+        if self._farewell is None:
+            self._farewell = self.relay.fail(error) if self.relay is not None else b""
+        return self._farewell
 
     @property
     def usage(self) -> Usage | None:

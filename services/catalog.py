@@ -10,13 +10,16 @@ A name is looked up, in this order, and the first hit wins:
    A vendor or a date that both sides name must be the same one. Of several hits: the one with the same
    date, with the same vendor, without a date, with the newest date, the one configured first.
 
+5. as a short name that the model catalogue gives, such as `sonnet`: of the served models that have it, the
+   first in the catalogue's order, which is the newest.
+
 Nothing else: a name that is not found is an error, never another model.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from fnmatch import translate
 from typing import NamedTuple
@@ -27,7 +30,7 @@ from cachetools import LRUCache
 from services.deployments import ORCHESTRATION, AccountDeployments, Deployment
 from services.errors import UnknownModel
 from services.options import ModelOptions
-from services.translation.capabilities import ModelFacts, facts_for, override
+from services.translation.capabilities import ModelFacts, aliases_for, facts_for, override
 
 NAMES_CACHED = 4096
 LONGEST_NAME = 256
@@ -170,6 +173,7 @@ class _Index:
         self._globs: list[tuple[int, re.Pattern[str], Model]] = []
         self._forms: dict[str, list[tuple[PlainForm, Model]]] = {}
         self._found: LRUCache[str, Model | None] = LRUCache(NAMES_CACHED)
+        self._short = _short_names(served)
         self.notes = (*notes, *self._add_aliases(), *self._add_forms())
 
     def _add_aliases(self) -> Iterator[str]:
@@ -198,7 +202,9 @@ class _Index:
         try:
             return self._found[name]
         except KeyError:
-            model = self._found[name] = self._by_glob(name) or self._by_form(name)
+            model = self._found[name] = (
+                self._by_glob(name) or self._by_form(name) or self._short.get(plain_form(name).key)
+            )
             return model
 
     def _by_glob(self, name: str) -> Model | None:
@@ -214,6 +220,18 @@ class _Index:
         spellings = {plain_form(model.name).key: model.name for model in self.listed if allowed(model.name)}
         close = get_close_matches(plain_form(name[:LONGEST_NAME]).key, spellings, n=NEAR_NAMES)
         return [spellings[key] for key in close]
+
+
+def _short_names(served: Iterable[Model]) -> dict[str, Model]:
+    """Return short name → model; `aliases_for` says how new a model is among those of the same short name."""
+    short: dict[str, tuple[int, Model]] = {}
+    for model in served:
+        for backend in model.facts_by_model:
+            place, names = aliases_for(backend)
+            for name in names:
+                if name not in short or place < short[name][0]:
+                    short[name] = (place, model)
+    return {name: model for name, (_, model) in short.items()}
 
 
 def _distance(asked: PlainForm, offered: PlainForm) -> tuple[bool, bool, bool, int]:
@@ -301,10 +319,15 @@ def _facts(model: str, family: str, options: ModelOptions) -> ModelFacts:
     """Return the catalogue's facts with the configuration on top."""
     rules = options.rules
     facts = override(
-        facts_for(model, family), keep=rules.keep, drop=rules.drop, refuse=rules.refuse, rename=rules.rename
+        facts_for(model, family, str(options.capabilities.get("dialect", ""))),
+        keep=rules.keep,
+        drop=rules.drop,
+        refuse=rules.refuse,
+        rename=rules.rename,
     )
     return msgspec.structs.replace(
         facts,
+        **options.capabilities,
         context_length=options.context_length or facts.context_length,
         max_output_tokens=options.max_output_tokens or facts.max_output_tokens,
     )

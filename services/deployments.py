@@ -57,6 +57,11 @@ class Deployment(msgspec.Struct, frozen=True, gc=False):
     version: str = ""
     weight: float = 1.0
 
+    @property
+    def origin(self) -> str:
+        """What tells it from every other deployment."""
+        return f"{self.sub_account}/{self.id}"
+
 
 class Found(msgspec.Struct, frozen=True):
     """What one discovery brought."""

@@ -337,33 +337,13 @@ def twin(failure: BaseException) -> BaseException:
     return twin
 
 
-def shareable(
-    mode: Mode, *, surface: str, body: Mapping[str, msgspec.Raw], idempotency_key: str | None
-) -> bool:
+def shareable(mode: Mode, *, deterministic: bool, idempotency_key: str | None) -> bool:
     """Whether two requests like this one may get the same answer.
 
-    `safe` means: embeddings, completions that are deterministic by `temperature` 0 or a `seed`, and requests
-    with an Idempotency-Key, which then has to be a part of the fingerprint.
+    `safe` means: those that are deterministic (embeddings, completions with `temperature` 0 or a `seed`), and
+    requests with an Idempotency-Key, which then has to be a part of the fingerprint.
     """
-    if mode != "safe":
-        return mode == "all"
-    return (
-        bool(idempotency_key)
-        or surface == "embeddings"
-        or _is_zero(body.get("temperature"))
-        or _has_seed(body)
-    )
-
-
-def _has_seed(body: Mapping[str, msgspec.Raw]) -> bool:
-    return bytes(body.get("seed", b"null")).strip() != b"null"
-
-
-def _is_zero(value: msgspec.Raw | None) -> bool:
-    try:
-        return value is not None and msgspec.json.decode(value, type=float) == 0
-    except msgspec.DecodeError:
-        return False
+    return mode == "all" or (mode == "safe" and (deterministic or bool(idempotency_key)))
 
 
 def fingerprint(

@@ -81,4 +81,8 @@ class ModelOptions:
     context_length: int | None = None
     max_output_tokens: int | None = None
     rules: RuleOverrides = field(default_factory=RuleOverrides)
+    capabilities: Mapping[str, Any] = field(default_factory=dict)
+    """Members of `ModelFacts` that replace the catalogue's."""
+    orchestration: Mapping[str, Any] = field(default_factory=dict)
+    """Modules of SAP's orchestration around every request (wire §4.7); with any, it is served that way."""
     timeouts: TimeoutOverrides = field(default_factory=TimeoutOverrides)

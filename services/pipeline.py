@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
+from dataclasses import replace
 
 import msgspec
 
@@ -16,11 +17,15 @@ from services.attempts import Attempts
 from services.calls import Reply
 from services.catalog import Catalog, Model
 from services.deployments import Deployment
-from services.errors import NoDeployment, UnknownModel
+from services.embedding import Batches, in_parts
+from services.errors import NoDeployment, NotFound, UnknownModel
+from services.fetching import Fetcher
 from services.inflight import Events, Inflight, fingerprint, shareable
 from services.limits import RateLimiter
 from services.live import Replay
+from services.translation.capabilities import EMBEDDINGS
 from services.translation.replies import Answer, Prepared
+from services.translation.translate import remote_urls
 
 
 class Kept(msgspec.Struct, frozen=True):
@@ -44,6 +49,8 @@ class Pipeline:
         cache: AnswerCache[Kept] | None,
         limiter: RateLimiter,
         options: Options,
+        fetcher: Fetcher | None = None,
+        batches: Batches | None = None,
     ) -> None:
         self._catalog = catalog
         self._attempts = attempts
@@ -51,6 +58,8 @@ class Pipeline:
         self._cache = cache
         self._limiter = limiter
         self._options = options
+        self._fetcher = fetcher
+        self._batches = batches
 
     async def whole(self, ask: Ask) -> Reply:
         """Return the answer. Raises GatewayError."""
@@ -93,9 +102,29 @@ class Pipeline:
         if not caller.may_use(model.name):
             raise self._catalog.unknown(ask.model, allowed=caller.may_use)
         ask.call.model = model.name
+        if ask.pinned:
+            model = self._pinned(ask, model)
         serving = self._serving(ask, model)
+        await self._fetch_media(ask, serving)
         version = self._options.api_version
         return model, prepare(ask, serving, serving.candidates[0], api_version=version)
+
+    async def _fetch_media(self, ask: Ask, model: Model) -> None:
+        """Fetch the pictures and documents that the request names by URL, if that is wanted."""
+        if self._fetcher is None:
+            return
+        facts = model.facts_of(model.candidates[0])
+        if urls := remote_urls(ask.body, surface=ask.call.surface, facts=facts):
+            ask.fetched = await self._fetcher.all(urls)
+
+    def _pinned(self, ask: Ask, model: Model) -> Model:
+        """Return the model with the one deployment that the request is bound to. Raises NotFound."""
+        bound = tuple(one for one in model.candidates if one.origin == ask.pinned)
+        if not bound:
+            raise NotFound("the deployment that holds this answer is not there any more", code="not_found")
+        return msgspec.structs.replace(
+            model, candidates=bound, options=replace(model.options, fallbacks=()), shares=False
+        )
 
     def _serving(self, ask: Ask, model: Model) -> Model:
         """Return the model, or its first fallback that has a deployment. Raises NoDeployment."""
@@ -111,7 +140,7 @@ class Pipeline:
         """Return what identical requests have in common; None for one that is not to be shared."""
         call = ask.call
         mode, marked = self._options.dedup, ask.idempotency_key
-        if not shareable(mode, surface=call.surface, body=prepared.sent, idempotency_key=marked):
+        if not shareable(mode, deterministic=prepared.deterministic, idempotency_key=marked):
             return None
         return fingerprint(
             call.caller.id, call.surface, model.name, ask.body, (marked, "stream" if call.stream else "")
@@ -120,10 +149,22 @@ class Pipeline:
     async def _fetch(
         self, ask: Ask, model: Model, prepared: Prepared, *, keep_as: bytes | None = None
     ) -> Reply:
-        reply = await self._attempts.whole(ask, model, prepared)
+        reply = await self._whole_from(ask, model, prepared)
         if self._cache is not None and keep_as is not None and reply.answer is not None:
             self._cache.put_soon(keep_as, _kept(reply, reply.answer.body))
         return reply
+
+    async def _whole_from(self, ask: Ask, model: Model, prepared: Prepared) -> Reply:
+        if ask.call.surface != EMBEDDINGS:
+            return await self._attempts.whole(ask, model, prepared)
+
+        async def whole(part: Ask) -> Reply:
+            return await self._attempts.whole(part, model, None)
+
+        size = model.facts_of(model.candidates[0]).batch if model.candidates else 0
+        if size:
+            return await in_parts(ask, size, whole)
+        return await (self._batches.answer(ask, model, whole) if self._batches else whole(ask))
 
     async def _open(
         self, ask: Ask, model: Model, prepared: Prepared, *, keep_as: bytes | None = None

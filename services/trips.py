@@ -11,7 +11,7 @@ from services.accounts import Account
 from services.balancer import Slot
 from services.calls import Call, Reply
 from services.catalog import Model
-from services.errors import GatewayError
+from services.errors import GatewayError, UpstreamError
 from services.translation.replies import Prepared
 from services.upstream import TimeLimits
 
@@ -55,7 +55,16 @@ class Trip:
             self.prepared.body,
             request_id=self.call.request_id,
             limits=self.limits,
+            method=self.prepared.method,
         )
+
+    def amend(self, error: UpstreamError) -> bool:
+        """Whether the request has another form that this refusal does not hit; it is that one from now on."""
+        amended = self.prepared.amend(error) if self.prepared.amend else None
+        if amended is None:
+            return False
+        self.prepared = amended
+        return True
 
     def waited(self) -> None:
         """Note that the upstream's answer is here."""

@@ -90,13 +90,13 @@ class Upstream:
         self._watch = _Watch()
 
     async def send(
-        self, url: str, head: Head, body: bytes, *, request_id: str, limits: TimeLimits
+        self, url: str, head: Head, body: bytes, *, request_id: str, limits: TimeLimits, method: str = "POST"
     ) -> WholeAnswer:
-        """Post and read the whole answer, whatever its status; of an error, MAX_ERROR_BYTES at most.
+        """Send and read the whole answer, whatever its status; of an error, MAX_ERROR_BYTES at most.
 
         Raises UpstreamUnreachable, UpstreamTimeout or UpstreamBroken.
         """
-        host, exchange = await self._post(url, head, body, request_id, limits, whole=True)
+        host, exchange = await self._send((url, method), head, body, request_id, limits, whole=True)
         connection = exchange.connection
         answer = WholeAnswer(
             status=connection.status,
@@ -108,13 +108,13 @@ class Upstream:
         return answer
 
     async def open(
-        self, url: str, head: Head, body: bytes, *, request_id: str, limits: TimeLimits
+        self, url: str, head: Head, body: bytes, *, request_id: str, limits: TimeLimits, method: str = "POST"
     ) -> UpstreamStream:
-        """Post and return once the response head is here. The stream must be closed.
+        """Send and return once the response head is here. The stream must be closed.
 
         Raises UpstreamUnreachable, UpstreamTimeout or UpstreamBroken.
         """
-        host, exchange = await self._post(url, head, body, request_id, limits, whole=False)
+        host, exchange = await self._send((url, method), head, body, request_id, limits, whole=False)
         return UpstreamStream(exchange, host, self._watch)
 
     async def close(self) -> None:
@@ -122,11 +122,18 @@ class Upstream:
         self._watch.stop()
         await self._connections.close()
 
-    async def _post(
-        self, url: str, head: Head, body: bytes, request_id: str, limits: TimeLimits, *, whole: bool
+    async def _send(
+        self,
+        target: tuple[str, str],
+        head: Head,
+        body: bytes,
+        request_id: str,
+        limits: TimeLimits,
+        *,
+        whole: bool,
     ) -> tuple[Host, _Exchange]:
         """Send a request; an idle connection that turns out to be closed is replaced by a new one, once."""
-        host, lines = self._address(url)
+        host, lines = self._address(*target)
         lines = b"%b%bx-request-id: %b\r\ncontent-length: %d\r\n\r\n" % (
             lines,
             head,
@@ -135,14 +142,14 @@ class Upstream:
         )
         if (connection := host.take()) is not None:
             try:
-                return host, await self._post_on(connection, lines, body, limits, whole)
+                return host, await self._send_on(connection, lines, body, limits, whole)
             except UpstreamUnreachable:
                 if not connection.untouched:
                     raise
         connection = await host.connect(limits.connect)
-        return host, await self._post_on(connection, lines, body, limits, whole)
+        return host, await self._send_on(connection, lines, body, limits, whole)
 
-    async def _post_on(
+    async def _send_on(
         self, connection: Connection, lines: bytes, body: bytes, limits: TimeLimits, whole: bool
     ) -> _Exchange:
         exchange = _Exchange(connection, limits, whole)
@@ -160,7 +167,7 @@ class Upstream:
             self._watch.discard(exchange)
         return exchange
 
-    def _read_url(self, url: str) -> _Address:
+    def _read_url(self, url: str, method: str) -> _Address:
         try:
             parts = urlsplit(url)
             host = self._connections.host(origin_of(parts))
@@ -174,7 +181,7 @@ class Upstream:
         if proxy is not None:
             path = f"{host.origin.scheme}://{host.origin.authority}{path}"
         lines = (
-            f"POST {path} HTTP/1.1\r\n"
+            f"{method} {path} HTTP/1.1\r\n"
             f"Host: {host.origin.authority}\r\n"
             "User-Agent: aicore-gateway\r\n"
             "Accept: */*\r\n"

@@ -5,11 +5,14 @@ A handler is synchronous and returns a `Reply` or an `EventStream`; or it raises
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http import HTTPStatus
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
+
+if TYPE_CHECKING:
+    from perf.simulator.errors import Problem
 
 JSON = b"application/json"
 TEXT = b"text/plain"
@@ -43,6 +46,11 @@ class EventStream(msgspec.Struct):
     frames: Iterator[Step]
     opening: int = 0
     done: bytes = DONE
+    failed: Callable[[Problem], bytes] | None = None
+    """Writes an error that depends on what was sent before; None leaves it to the executable."""
+    content_type: bytes = SSE
+    malformed: bytes | None = None
+    """A frame that cannot be read, for the fault of that name; None takes a `data:` line of broken JSON."""
 
 
 class Refused(Exception):

@@ -16,7 +16,7 @@ from urllib.parse import parse_qsl, unquote
 import msgspec
 
 from perf.simulator import admin, management, mishaps
-from perf.simulator.answers import SSE, EventStream, Refused, Reply, Step, head, reply_text
+from perf.simulator.answers import EventStream, Refused, Reply, Step, head, reply_text
 from perf.simulator.errors import (
     Problem,
     ai_api,
@@ -40,6 +40,9 @@ from perf.simulator.tenants import Deployment, Tenant, make_tenants
 from perf.simulator.tokens import TokenService
 
 INFERENCE = "/v2/inference/deployments/"
+
+_CONTROL = Executable("control", routes={}, error_shape=ai_api)
+"""Speaks for the planes that run no executable."""
 
 
 class Route(msgspec.Struct, frozen=True):
@@ -131,9 +134,19 @@ class Simulator:
             tenant = self._admit(request, deployment)
             handler = _handler(request, route, executable)
             fault = self._fault(request, deployment)
-            self._refuse_by_fault(fault, executable, deployment)
-            self._refuse_by_rate(executable, deployment, tenant)
-            answer = handler(Call(deployment.model, route.parameters, request.body, self.pace))
+            self._refuse_by_fault(fault, executable.at(route.subpath), deployment)
+            self._refuse_by_rate(executable.at(route.subpath), deployment, tenant)
+            answer = handler(
+                Call(
+                    deployment.model,
+                    route.parameters,
+                    request.body,
+                    self.pace,
+                    route.subpath,
+                    deployment.memory,
+                    request.headers,
+                )
+            )
             if type(answer) is EventStream:
                 self._count_stream(deployment_id)
         except Refused as refused:
@@ -254,7 +267,8 @@ class Simulator:
     ) -> Play:
         done = Damage(answer)
         if fault is not None:
-            done = mishaps.damage(fault, answer, executable.error_shape if executable else ai_api)
+            teller = executable or _CONTROL
+            done = mishaps.damage(fault, answer, teller.error_shape, teller.frame)
         answer = done.answer
         latency = self.pace.latency_ms if deployment_id is not None else 0.0
         status = answer.status if isinstance(answer, Reply) else 200
@@ -269,18 +283,18 @@ class Simulator:
             opening = _whole(answer, request, lines, promised=done.promised)
             return Play(opening, delay=delay, ending=done.ending, watcher=watcher)
         chunked = request.chunks_allowed
-        opening = _stream_head(request, lines)
+        opening = _stream_head(request, answer.content_type, lines)
         return Play(opening, _frames(answer), chunked, delay=delay, ending=done.ending, watcher=watcher)
 
 
 def _handler(request: Request, route: Route, executable: Executable) -> Handler:
     """The handler of a sub-path. Raises Refused."""
-    handler = executable.routes.get(route.subpath)
-    if handler is None:
-        raise Refused(api_error(403, "Subpath not allowed", code="01010403", target=f"/api{route.path}"))
-    if request.method != b"POST":
+    handler = executable.handler(route.subpath, request.method.decode("latin-1"))
+    if handler is not None:
+        return handler
+    if executable.serves(route.subpath):
         raise executable.refuse(Problem(405, "Method not allowed."))
-    return handler
+    raise Refused(api_error(403, "Subpath not allowed", code="01010403", target=f"/api{route.path}"))
 
 
 def _frames(stream: EventStream) -> Iterator[Step]:
@@ -308,6 +322,6 @@ def _whole(reply: Reply, request: Request, lines: bytes, *, promised: int | None
     )
 
 
-def _stream_head(request: Request, lines: bytes) -> bytes:
-    opening = head(200, SSE, None, lines + (b"" if request.keep_alive else b"connection: close\r\n"))
+def _stream_head(request: Request, content_type: bytes, lines: bytes) -> bytes:
+    opening = head(200, content_type, None, lines + (b"" if request.keep_alive else b"connection: close\r\n"))
     return opening if request.chunks_allowed else opening.replace(b"transfer-encoding: chunked\r\n", b"", 1)

@@ -1,4 +1,4 @@
-"""Error bodies by origin (wire §6.1): the AI API, Azure, and the vLLM servers behind `aicore-*`."""
+"""Error bodies by origin (wire §6.1): the AI API, Azure, Vertex, and the servers behind `aicore-*`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Problem(msgspec.Struct, frozen=True):
     retry_after: int | None = None
 
 
-Shape = Callable[[Problem], dict[str, Any]]
+Shape = Callable[[Problem], dict[str, Any] | list[dict[str, Any]]]
 
 
 def new_uuid() -> str:
@@ -56,6 +56,46 @@ def vllm(problem: Problem) -> dict[str, Any]:
         "param": problem.param,
         "code": problem.status,
     }
+
+
+_GOOGLE_STATUSES = {
+    400: "INVALID_ARGUMENT",
+    401: "UNAUTHENTICATED",
+    403: "PERMISSION_DENIED",
+    404: "NOT_FOUND",
+    408: "DEADLINE_EXCEEDED",
+    429: "RESOURCE_EXHAUSTED",
+    500: "INTERNAL",
+    503: "UNAVAILABLE",
+    529: "UNAVAILABLE",
+}
+
+
+def google(problem: Problem) -> dict[str, Any]:
+    """The shape of Vertex; `details` are typed, so another family's are left out (wire §6.1)."""
+    error = {
+        "code": problem.status,
+        "message": problem.message,
+        "status": _GOOGLE_STATUSES.get(problem.status, "UNKNOWN"),
+    }
+    if problem.inner is not None and "@type" in problem.inner:
+        error["details"] = [problem.inner]
+    return {"error": error}
+
+
+def google_listed(problem: Problem) -> list[dict[str, Any]]:
+    """The same in a list of one, as the streaming method refuses (wire §6.1)."""
+    return [google(problem)]
+
+
+def cohere(problem: Problem) -> dict[str, Any]:
+    """Cohere's shape (u)."""
+    return {"id": new_uuid(), "message": problem.message}
+
+
+def perplexity(problem: Problem) -> dict[str, Any]:
+    """Perplexity's shape: `code` is the status (u)."""
+    return {"error": {"message": problem.message, "type": problem.code, "code": problem.status}}
 
 
 def ai_api(problem: Problem) -> dict[str, Any]:

@@ -34,6 +34,8 @@ KINDS: dict[str, str] = {
     "no-done": "the stream ends without its terminator",
     "error-frame": "an error inside the 200 after ARG content frames (default 1), then the end",
     "error-first": "an error inside the 200 before any content, then the end",
+    "ragged": "the frames of a stream are sent in pieces of ARG bytes (default 7)",
+    "throttled": "an error inside the 200 right after the first frame, then the end",
     "empty": "200 with no body",
     "short-body": "a unary body shorter than its Content-Length, then closed",
     "revoke": "every token of the tenant is revoked now, this request gets 401",

@@ -155,7 +155,8 @@ def _scenario_part(ask: Ask, rest: str) -> Reply:
     if scenario not in _SCENARIOS or part != "executables":
         return _absent(ask)
     wanted = scenario == "orchestration"
-    names = {"orchestration"} if wanted else {model.executable for model in MODELS.values()}
+    models = {model.executable for model in MODELS.values()} - {"orchestration"}
+    names = {"orchestration"} if wanted else models
     return _page(ask, [_executable(scenario, name) for name in sorted(names)])
 
 
@@ -199,12 +200,19 @@ def _described(model: Model) -> dict[str, Any]:
         "description": f"{model.display_name}, simulated",
         "accessType": "Remote",
         "provider": model.provider,
-        "allowedScenarios": [
-            {"scenarioId": "foundation-models", "executableId": model.executable},
-            {"scenarioId": "orchestration", "executableId": "orchestration"},
-        ],
+        "allowedScenarios": _allowed(model),
         "versions": [version],
     }
+
+
+def _allowed(model: Model) -> list[dict[str, str]]:
+    """Where it can be used: Responses is no part of orchestration, and some models are there only."""
+    allowed = []
+    if model.executable != "orchestration":
+        allowed.append({"scenarioId": "foundation-models", "executableId": model.executable})
+    if not model.responses_only:
+        allowed.append({"scenarioId": "orchestration", "executableId": "orchestration"})
+    return allowed
 
 
 def _resource_groups(ask: Ask) -> Reply:

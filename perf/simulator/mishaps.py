@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from itertools import chain, islice
 
 import msgspec
 
@@ -16,7 +17,6 @@ from perf.simulator.errors import (
     Problem,
     Shape,
     deployment_not_found,
-    error_frame,
     missing_tenant,
     rbac_denied,
     shaped,
@@ -76,6 +76,8 @@ MALFORMED = b'data: {"choices":[{"delta":{"content":"bro\n\n'
 
 HANGS = ("stall",)
 
+ErrorFrame = Callable[[Problem], bytes]
+
 
 def replacement(fault: Fault, shape: Shape, deployment_id: str) -> Reply | None:
     """The reply that a fault puts in place of the answer; None if it lets the answer be made."""
@@ -103,13 +105,13 @@ class Damage(msgspec.Struct):
     """Content-Length of a unary body that is longer than what is sent."""
 
 
-def damage(fault: Fault, answer: Reply | EventStream, shape: Shape) -> Damage:
-    """Apply a fault to an answer that was made."""
+def damage(fault: Fault, answer: Reply | EventStream, shape: Shape, frame: ErrorFrame) -> Damage:
+    """Apply a fault to an answer that was made; `frame` writes an error inside a stream."""
     if fault.kind in _WIRE:
         return _WIRE[fault.kind](fault, answer)
     if isinstance(answer, Reply):
         return _UNARY.get(fault.kind, _unharmed)(fault, answer, shape)
-    return _STREAMED[fault.kind](fault, answer, shape)
+    return _STREAMED[fault.kind](fault, answer, frame)
 
 
 # the connection
@@ -159,6 +161,7 @@ _UNARY: dict[str, Callable[[Fault, Reply, Shape], Damage]] = {
     "malformed": _broken,
     "error-frame": _error_inside,
     "error-first": _error_inside,
+    "throttled": _error_inside,
     "slow-token": lambda fault, answer, shape: Damage(answer, delay=_arg(fault)),
 }
 
@@ -177,9 +180,14 @@ def _first_content(stream: EventStream, content: int) -> Iterator[Step]:
         yield step
 
 
-def _then(stream: EventStream, content: int, *frames: bytes) -> Iterator[Step]:
+def _failing(stream: EventStream, content: int, frame: ErrorFrame) -> Iterator[Step]:
     yield from _first_content(stream, content)
-    yield from frames
+    yield (stream.failed or frame)(THROTTLED)
+
+
+def _throttled(stream: EventStream, frame: ErrorFrame) -> Iterator[Step]:
+    yield from islice(stream.frames, 1)
+    yield (stream.failed or frame)(THROTTLED)
 
 
 def _late(stream: EventStream, seconds: float) -> Iterator[Step]:
@@ -190,27 +198,43 @@ def _late(stream: EventStream, seconds: float) -> Iterator[Step]:
 
 def _malformed(stream: EventStream, content: int) -> Iterator[Step]:
     yield from _first_content(stream, content)
-    yield MALFORMED
+    yield MALFORMED if stream.malformed is None else stream.malformed
     yield from stream.frames
+
+
+def _ragged(stream: EventStream, size: int) -> Iterator[Step]:
+    """Pieces that end inside a line, a JSON string, or a letter of several bytes."""
+    rest = b""
+    for step in chain(stream.frames, [stream.done]):
+        if type(step) is not bytes:
+            yield step
+            continue
+        rest += step
+        while len(rest) > size:
+            yield rest[:size]
+            rest = rest[size:]
+    yield rest
 
 
 def _stream(
     answer: EventStream, frames: Iterator[Step], *, done: bytes = b"", ending: Ending = Ending.KEEP
 ) -> Damage:
-    return Damage(EventStream(frames, answer.opening, done), ending)
+    return Damage(msgspec.structs.replace(answer, frames=frames, done=done), ending)
 
 
 def _frames(fault: Fault) -> int:
     return int(_arg(fault))
 
 
-_STREAMED: dict[str, Callable[[Fault, EventStream, Shape], Damage]] = {
-    "cut": lambda f, a, shape: _stream(a, _first_content(a, _frames(f)), ending=Ending.CLOSE),
-    "short-body": lambda f, a, shape: _stream(a, _first_content(a, _frames(f)), ending=Ending.CLOSE),
-    "stall": lambda f, a, shape: _stream(a, _first_content(a, _frames(f)), ending=Ending.HANG),
-    "malformed": lambda f, a, shape: _stream(a, _malformed(a, _frames(f)), done=a.done),
-    "no-done": lambda f, a, shape: _stream(a, a.frames),
-    "error-frame": lambda f, a, shape: _stream(a, _then(a, _frames(f), error_frame(THROTTLED, shape))),
-    "error-first": lambda f, a, shape: _stream(a, _then(a, 0, error_frame(THROTTLED, shape))),
-    "slow-token": lambda f, a, shape: _stream(a, _late(a, _arg(f)), done=a.done),
+_STREAMED: dict[str, Callable[[Fault, EventStream, ErrorFrame], Damage]] = {
+    "cut": lambda f, a, frame: _stream(a, _first_content(a, _frames(f)), ending=Ending.CLOSE),
+    "short-body": lambda f, a, frame: _stream(a, _first_content(a, _frames(f)), ending=Ending.CLOSE),
+    "stall": lambda f, a, frame: _stream(a, _first_content(a, _frames(f)), ending=Ending.HANG),
+    "malformed": lambda f, a, frame: _stream(a, _malformed(a, _frames(f)), done=a.done),
+    "no-done": lambda f, a, frame: _stream(a, a.frames),
+    "error-frame": lambda f, a, frame: _stream(a, _failing(a, _frames(f), frame)),
+    "error-first": lambda f, a, frame: _stream(a, _failing(a, 0, frame)),
+    "ragged": lambda f, a, frame: _stream(a, _ragged(a, int(7 if f.arg is None else max(1, f.arg)))),
+    "throttled": lambda f, a, frame: _stream(a, _throttled(a, frame)),
+    "slow-token": lambda f, a, frame: _stream(a, _late(a, _arg(f)), done=a.done),
 }

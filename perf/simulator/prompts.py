@@ -22,12 +22,30 @@ def directive(body: bytes) -> str | None:
     return found[1] if found else None
 
 
+def _is_conversation(given: Any) -> bool:
+    """Whether an `input` is of Responses, not of embeddings."""
+    return isinstance(given, list) and any(isinstance(item, dict) for item in given)
+
+
+def _orchestrated(document: dict[str, Any]) -> str:
+    """The last message of the template or the history, with the parameters that may go into it."""
+    modules = document["config"].get("modules")
+    first = modules[0] if isinstance(modules, list) else modules
+    prompt = first.get("prompt_templating", {}).get("prompt", {})
+    messages = prompt.get("template") or document.get("messages_history")
+    said = _last_words({"messages": messages})
+    return f"{said} {document.get('placeholder_values', '')} {document.get('input', '')}"
+
+
 def _last_words(document: Any) -> str:
     if not isinstance(document, dict):
         return ""
-    if "input" in document:
-        return str(document["input"])
-    messages = document.get("messages")
+    if "config" in document:
+        return _orchestrated(document)
+    given = document.get("input", document.get("inputText"))
+    if given is not None and not _is_conversation(given):
+        return str(given)
+    messages = given or document.get("messages")
     said = (
         [m for m in messages if isinstance(m, dict) and m.get("role") == "user"]
         if isinstance(messages, list)

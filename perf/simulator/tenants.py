@@ -51,6 +51,22 @@ _ALPHA = (
     Fixture(None),
     Fixture("gpt-5-nano", status="PENDING"),
     Fixture("gpt-4.1-mini", status="STOPPED"),
+    Fixture("gemini-2.5-flash-lite"),
+    Fixture("gemini-3.5-flash"),
+    Fixture("gemini-embedding"),
+    Fixture("cohere--command-a-reasoning"),
+    Fixture("nvidia--llama-3.2-nv-embedqa-1b"),
+    Fixture("sonar"),
+    Fixture("gpt-5.5"),
+    Fixture("gpt-5.3-codex"),
+    Fixture("gpt-5.1"),
+    Fixture("anthropic--claude-4.5-haiku"),
+    Fixture("anthropic--claude-4.5-sonnet"),
+    Fixture("anthropic--claude-4.6-sonnet"),
+    Fixture("anthropic--claude-4.8-opus"),
+    Fixture("amazon--nova-pro"),
+    Fixture("amazon--nova-lite"),
+    Fixture("amazon--titan-embed-text"),
 )
 _OTHERS = (
     Fixture("gpt-5"),
@@ -60,12 +76,24 @@ _OTHERS = (
     Fixture(None),
     Fixture("qwen3-max", status="PENDING"),
     Fixture("gpt-5-mini", status="STOPPED"),
+    Fixture("gemini-2.5-flash-lite"),
+    Fixture("gemini-3.5-flash"),
+    Fixture("gemini-embedding"),
+    Fixture("cohere--command-a-reasoning"),
+    Fixture("nvidia--llama-3.2-nv-embedqa-1b"),
+    Fixture("sonar"),
+    Fixture("gpt-5.5"),
+    Fixture("gpt-5.3-codex"),
+    Fixture("anthropic--claude-4.5-sonnet"),
+    Fixture("anthropic--claude-4.6-sonnet"),
+    Fixture("amazon--nova-lite"),
+    Fixture("amazon--titan-embed-text"),
 )
 FIXTURES: dict[str, tuple[Fixture, ...]] = {name: _OTHERS for name in TENANT_NAMES} | {"alpha": _ALPHA}
 
 
 class Deployment(msgspec.Struct):
-    """A deployment; only its status changes, through `/_sim/deployments/{id}`."""
+    """A deployment; only its status changes, through `/_sim/deployments/{id}`, and its memory."""
 
     id: str
     tenant: str
@@ -77,6 +105,8 @@ class Deployment(msgspec.Struct):
     base_url: str
     fixture: Fixture
     status: str
+    memory: dict[str, Any] = msgspec.field(default_factory=dict)
+    """What the servers behind it remember, such as stored responses."""
 
     @property
     def scenario(self) -> str:

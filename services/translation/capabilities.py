@@ -17,6 +17,10 @@ import msgspec
 
 EMBEDDINGS = "embeddings"
 CHAT = "chat"
+RESPONSES = "responses"
+ORCHESTRATION = "orchestration"
+
+FieldRules = Mapping[str, "FieldRule"]
 
 
 class FieldRule(msgspec.Struct, frozen=True):
@@ -46,14 +50,33 @@ class ModelFacts(msgspec.Struct, frozen=True):
     efforts: tuple[str, ...] = ()
     model_in_body: bool = False
     finish_fix: bool = False
-    fields: Mapping[str, FieldRule] = msgspec.field(default_factory=dict)
+    thinking: str = ""
+    """How thinking is asked for: "budget", "adaptive", "either", "level" or, where it is not, empty."""
+    json_schema: str = "native"
+    """How an answer is made to fit a schema: "native", by a "tool" that is called with it, or a "hint"."""
+    tools_with_effort: str = CHAT
+    """Which API takes function tools and `reasoning_effort` together (wire §5.1)."""
+    batch: int = 0
+    """How many inputs one embeddings call takes; 0 for as many as come."""
+    flags: frozenset[str] = frozenset()
+    """Further habits of the model; `catalogue.toml` explains each."""
+    betas: frozenset[str] = frozenset()
+    """Anthropic beta flags that it takes."""
+    fields: FieldRules = msgspec.field(default_factory=dict)
+    """Rules for requests under their canonical names (those of chat completions)."""
+    native: Mapping[str, FieldRules] = msgspec.field(default_factory=dict)
+    """Surface → rules for requests that are passed through in that surface's own names."""
+
+
+class _Dialect(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    rules: tuple[str, ...] = ()
+    native: Mapping[str, tuple[str, ...]] = {}
+    model_in_body: bool = False
+    finish_fix: bool = False
 
 
 class _Executable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     dialect: str
-    rules: tuple[str, ...]
-    model_in_body: bool
-    finish_fix: bool = False
 
 
 class _Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -66,6 +89,14 @@ class _Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     inputs: tuple[str, ...] = ()
     efforts: tuple[str, ...] = ()
     sampling_at_effort: str | None = None
+    dialect: str = ""
+    native: Mapping[str, tuple[str, ...]] = {}
+    thinking: str = ""
+    json_schema: str = "native"
+    tools_with_effort: str = CHAT
+    batch: int = 0
+    flags: frozenset[str] = frozenset()
+    aliases: tuple[str, ...] = ()
 
 
 class _Refusal(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -79,11 +110,18 @@ class _RuleSet(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     rename: Mapping[str, str] = {}
 
 
+class _Betas(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    allow: frozenset[str]
+    rename: Mapping[str, str]
+
+
 class Catalogue(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The whole data file."""
 
     rules: Mapping[str, _RuleSet]
+    dialects: Mapping[str, _Dialect]
     executables: Mapping[str, _Executable]
+    betas: _Betas
     models: tuple[_Model, ...]
 
 
@@ -94,32 +132,67 @@ def catalogue() -> Catalogue:
     return msgspec.convert(tomllib.loads(text), Catalogue)
 
 
-def facts_for(model: str, executable: str = "") -> ModelFacts:
-    """Return what is known of a backend model whose deployment runs `executable` ("" if unknown)."""
+def facts_for(model: str, executable: str = "", dialect: str = "") -> ModelFacts:
+    """Return what is known of a backend model whose deployment runs `executable` ("" if unknown).
+
+    `dialect` is the wire form where the configuration knows better than the catalogue.
+    """
     entry = _entry(model)
     kind = executable or (entry.executable if entry else "")
     spoken = catalogue().executables.get(kind)
-    if entry is None or entry.executable != kind:
+    own = entry
+    if (
+        own is not None and kind == ORCHESTRATION
+    ):  # every model's habits reach through the envelope (wire §5.5)
+        own = msgspec.structs.replace(own, executable=kind, dialect="", native={}, tools_with_effort=CHAT)
+    if own is None or own.executable != kind:
         # Discovery knows better what runs there: the model's rules were made for another executable.
-        entry = _Model(
+        own = _Model(
             names=(model,),
             executable=kind,
             modes=entry.modes if entry else (CHAT,),
             context_length=entry.context_length if entry else 0,
         )
-    rules = (*(spoken.rules if spoken else ()), *entry.rules)
+    name = dialect or own.dialect or (spoken.dialect if spoken else "")
+    manner = catalogue().dialects.get(name, _Dialect())
+    surfaces = dict.fromkeys((*manner.native, *own.native))
     return ModelFacts(
         executable=kind,
-        dialect=spoken.dialect if spoken else "",
-        modes=entry.modes,
-        context_length=entry.context_length,
-        max_output_tokens=entry.max_output_tokens,
-        inputs=entry.inputs,
-        efforts=entry.efforts,
-        model_in_body=bool(spoken and spoken.model_in_body),
-        finish_fix=bool(spoken and spoken.finish_fix),
-        fields=_field_rules(rules, entry.sampling_at_effort),
+        dialect=name,
+        modes=own.modes,
+        context_length=own.context_length,
+        max_output_tokens=own.max_output_tokens,
+        inputs=own.inputs,
+        efforts=own.efforts,
+        model_in_body=manner.model_in_body,
+        finish_fix=manner.finish_fix,
+        thinking=own.thinking,
+        json_schema=own.json_schema,
+        tools_with_effort=own.tools_with_effort,
+        batch=own.batch,
+        flags=own.flags,
+        betas=catalogue().betas.allow if name == "claude" else frozenset(),
+        fields=_field_rules((*manner.rules, *own.rules), own.sampling_at_effort),
+        native={
+            surface: _field_rules((*manner.native.get(surface, ()), *own.native.get(surface, ())))
+            for surface in surfaces
+        },
     )
+
+
+def aliases_for(model: str) -> tuple[int, tuple[str, ...]]:
+    """Return the short names that the catalogue gives a backend model, and its place there: newest first."""
+    for place, entry in enumerate(catalogue().models):
+        if model in entry.names:
+            return place, entry.aliases
+    return 0, ()
+
+
+def beta_flags(asked: Iterable[str], facts: ModelFacts) -> tuple[str, ...]:
+    """Return the Anthropic beta flags that may go up, renamed where Bedrock's name differs (wire §5.2)."""
+    rename = catalogue().betas.rename
+    named = (rename.get(flag, flag) for flag in asked)
+    return tuple(dict.fromkeys(flag for flag in named if flag in facts.betas))
 
 
 def override(
@@ -150,7 +223,7 @@ def _entry(model: str) -> _Model | None:
     return None
 
 
-def _field_rules(names: Iterable[str], sampling_at_effort: str | None) -> dict[str, FieldRule]:
+def _field_rules(names: Iterable[str], sampling_at_effort: str | None = None) -> dict[str, FieldRule]:
     fields: dict[str, FieldRule] = {}
     for name in names:
         rules = catalogue().rules[name]

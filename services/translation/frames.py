@@ -1,10 +1,14 @@
-"""Server-sent events from bytes. The one place that cuts a stream into frames.
+"""Server-sent events from bytes: the one place that cuts a stream into frames. AWS's binary ones, to bytes.
 
 Lines end with LF, CRLF or CR and nothing else: `str.splitlines` would also cut at U+2028 and friends,
 which are legal inside JSON strings (trap 10). Nothing is decoded before a frame is whole (trap 11).
 """
 
 from __future__ import annotations
+
+import struct
+from collections.abc import Mapping
+from zlib import crc32
 
 from services.errors import UpstreamBroken
 
@@ -112,3 +116,27 @@ def _data(block: bytes) -> bytes | None:
 def _value(line: bytes) -> bytes:
     value = line[5:]
     return value[1:] if value.startswith(b" ") else value
+
+
+# --- AWS event streams: vnd.amazon.eventstream --------------------------------------------------------
+
+_AWS_STRING = 7  # the type of a header's value
+_AWS_PRELUDE = struct.Struct("!II")
+_AWS_CRC = struct.Struct("!I")
+_AWS_FIXED_BYTES = 16  # two lengths, the prelude's checksum, the message's
+
+
+def aws_headers(headers: Mapping[str, str]) -> bytes:
+    """Return the encoded headers of a message; the same ones serve any number of messages."""
+    return b"".join(_aws_header(name.encode(), value.encode()) for name, value in headers.items())
+
+
+def _aws_header(name: bytes, value: bytes) -> bytes:
+    return struct.pack("!B", len(name)) + name + struct.pack("!BH", _AWS_STRING, len(value)) + value
+
+
+def aws_event(headers: bytes, payload: bytes) -> bytes:
+    """Return one message: prelude, headers, payload, each length and checksum big-endian."""
+    lengths = _AWS_PRELUDE.pack(_AWS_FIXED_BYTES + len(headers) + len(payload), len(headers))
+    message = b"".join((lengths, _AWS_CRC.pack(crc32(lengths)), headers, payload))
+    return message + _AWS_CRC.pack(crc32(message))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
 
 import msgspec
 
-from services.errors import UpstreamError
+from services.errors import GatewayError, UpstreamError
 from services.translation.capabilities import ModelFacts
 from services.translation.fields import Fields
 
@@ -21,14 +21,35 @@ class Usage(msgspec.Struct, frozen=True):
     total_tokens: int | float | None = 0
 
 
+class Inline(msgspec.Struct, frozen=True):
+    """A remote picture or document that was fetched for the caller: base64 `data`."""
+
+    media_type: str
+    data: str
+
+
+def _unminted() -> tuple[str, int]:
+    return "0" * 24, 0
+
+
 class Target(msgspec.Struct, frozen=True):
-    """The model that a request is translated for."""
+    """The model that a request is translated for, and what the translation may not find out by itself."""
 
     public_name: str
     backend_model: str
     facts: ModelFacts
     api_version: str
     defaults: Fields
+    version: str = "latest"
+    """The backend model's version, for orchestration."""
+    modules: Mapping[str, Any] = {}
+    """Orchestration modules that the configuration puts around this model (wire §4.7)."""
+    fetched: Mapping[str, Inline] = {}
+    """What remote URLs in the request stand for."""
+    caller: str = ""
+    """What tells this caller's stored answers from those of others."""
+    mint: Callable[[], tuple[str, int]] = _unminted
+    """Return a new id (hexadecimal) and the time (seconds since 1970) for an answer."""
 
 
 class Answer(msgspec.Struct):
@@ -42,18 +63,27 @@ class Answer(msgspec.Struct):
 class Relay(Protocol):
     """Turns the upstream's stream into the caller's. A new one for each response; never reused."""
 
-    usage: Usage | None
-    finish_reason: str
     done: bool
     """The upstream said that nothing more comes."""
     failure: UpstreamError | None
     """What ended the stream, when it came in one piece with something for the caller."""
+
+    @property
+    def usage(self) -> Usage | None:
+        """Tokens, as far as they are known."""
+
+    @property
+    def finish_reason(self) -> str:
+        """Why the model stopped; empty before."""
 
     def feed(self, chunk: bytes) -> bytes:
         """Return the caller's bytes for these; empty when nothing is ready. Raises UpstreamError."""
 
     def close(self) -> bytes:
         """Return the end of the caller's stream. Raises UpstreamBroken if no end was seen."""
+
+    def fail(self, error: GatewayError) -> bytes:
+        """Return the end of a stream that cannot be completed, in the caller's dialect."""
 
 
 class Prepared(msgspec.Struct):
@@ -64,8 +94,13 @@ class Prepared(msgspec.Struct):
     body: bytes
     dropped: tuple[str, ...]
     """Fields of the caller that the model does not take."""
-    sent: Fields
-    """The members of `body`."""
+    deterministic: bool
+    """Whether the same request again would bring the same answer, as far as the upstream lets us say so."""
     answer: Callable[[bytes], Answer]
     relay: Callable[[], Relay] | None = None
     """None for an answer that comes whole."""
+    amend: Callable[[UpstreamError], Prepared | None] | None = None
+    """Return another form of the request after this refusal, or None. Asked once."""
+    bind: Callable[[str], Prepared] | None = None
+    """Return the request for one deployment, "sub-account/id", where its answers have to say it."""
+    method: str = "POST"

@@ -20,7 +20,7 @@ from sanic.exceptions import (
 )
 from structlog.testing import capture_logs
 
-from handlers.errors import as_gateway_error, envelope, outcome, render
+from handlers.errors import as_gateway_error, outcome, render
 from services.errors import (
     BadRequest,
     CallerLeft,
@@ -31,6 +31,7 @@ from services.errors import (
     UpstreamDenied,
     UpstreamRefused,
 )
+from services.translation.callers.envelopes import openai_error
 from tests.handlers.fakes import request
 
 
@@ -75,7 +76,7 @@ def test_further_members_of_the_upstreams_error_pass() -> None:
     error = UpstreamRefused("m", code="content_filter")
     error.extra = {"innererror": {"hate": True}}
 
-    assert {"hate": True} == json.loads(envelope(error))["error"]["innererror"]
+    assert {"hate": True} == json.loads(openai_error(error))["error"]["innererror"]
 
 
 def test_a_caller_learns_when_to_come_back() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import itertools
 import time
 
@@ -48,3 +49,18 @@ async def test_the_alarm_never_rings_early() -> None:
     alarm.close()
 
     assert due <= time.perf_counter() + 20e-6
+
+
+@pytest.mark.e2e
+async def test_without_timerfd_a_later_setting_replaces_the_earlier(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As with it."""
+    monkeypatch.setattr(ctypes, "CDLL", lambda *_, **__: object())
+    rang: list[float] = []
+    alarm = Alarm(lambda: rang.append(time.perf_counter()))
+    now = time.perf_counter()
+    alarm.set(now + 0.005)
+    alarm.set(now + 0.03)
+    await asyncio.sleep(0.08)
+    alarm.close()
+
+    assert [at >= now + 0.029 for at in rang] == [True]

@@ -8,12 +8,26 @@ import time
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from perf import benchreport
-from perf.bench import scaling_placement
-from perf.scenarios import Placement, Sample, _others, _sample, summarise
-from perf.stack import StackError, free_port, pinned, running, status_of
+from perf.bench import scaling_placement, steps
+from perf.scenarios import (
+    LOADS,
+    Effort,
+    Placement,
+    Sample,
+    _others,
+    _sample,
+    alone,
+    hold,
+    sample,
+    summarise,
+    workload,
+)  # fmt: skip
+from perf.stack import Child, Contender, StackError, Upstream, free_port, pinned, running, status_of
+from perf.workload import ENDPOINTS, Target
 
 ONE_EACH = Placement(frozenset({0}), frozenset({1}))
 REPORT: dict[str, Any] = {
@@ -61,13 +75,77 @@ def test_repeats_give_the_median_and_the_spread() -> None:
     assert summary["spread"]["cpu_per_request_us"] == pytest.approx(2 / 3, abs=1e-3)
 
 
-def test_two_workers_get_cores_of_their_own_where_there_are_four() -> None:
-    """Else everybody shares two, and the report says so."""
-    _, four, _ = scaling_placement(4)
-    _, two, condition = scaling_placement(2)
+def test_the_median_says_what_limited_the_repeats() -> None:
+    """Not the last of them."""
+    repeats = [sampled(3.9), sampled(3.9), sampled(2.0)]
 
-    assert (four.contender, four.helpers) == (frozenset({0, 1}), frozenset({2, 3}))
-    assert (two.contender, "share" in condition) == (frozenset({0, 1}), True)
+    assert summarise(repeats)["limited_by"] == "contender"
+
+
+def test_two_workers_get_cores_of_their_own_where_there_are_four() -> None:
+    """Of those that we may use. Else everybody shares two, and the report says so."""
+    _, four, _ = scaling_placement([4, 5, 6, 7])
+    one, two, condition = scaling_placement([2, 3])
+
+    assert (four.contender, four.helpers) == (frozenset({4, 5}), frozenset({6, 7}))
+    assert (one.contender, two.contender, "share" in condition) == (frozenset({2}), frozenset({2, 3}), True)
+
+
+def test_nothing_is_pinned_where_there_is_one_core() -> None:
+    """And that is said instead of failing."""
+    _, two, condition = scaling_placement([0])
+
+    assert (two, "not pinned" in str(two), "nothing is pinned" in condition) == (
+        Placement(None, None),
+        True,
+        True,
+    )
+
+
+def test_the_placement_names_its_cores() -> None:
+    """Those used, which need not be the first of the machine."""
+    placement = Placement(frozenset({2}), frozenset({3}))
+
+    assert str(placement) == "contender on core 2, generator and upstream on core 3"
+
+
+def test_progress_knows_its_steps() -> None:
+    """Loads for each contender and repeat, the rest once."""
+    assert steps(["small", "streams", "alone", "memory"], 3, 2) == 2 * 3 * 2 + 1 + 2
+
+
+class NobodyThere(Upstream):
+    """Nothing listens at the port of any of its contenders; this process is measured."""
+
+    def __init__(self, log: Path) -> None:
+        process: Any = type("Process", (), {"pid": os.getpid()})()
+        self.child, self.model = Child("nobody", process, log), "m"
+
+    def pace(self, **settings: float) -> None:
+        """There is none."""
+
+    def direct(self) -> Contender:
+        """Port 1 is reserved."""
+        return Contender("nobody", Target("http://127.0.0.1:1"), ENDPOINTS["chat"], {}, self.child)
+
+
+@pytest.mark.e2e
+def test_a_contender_that_answers_nothing_has_no_figures(tmp_path: Path) -> None:
+    """Zero CPU for a request and no latency at all would keep every budget."""
+    nobody = NobodyThere(tmp_path / "log")
+    with pytest.raises(StackError, match="nobody: no request succeeded; connect"):
+        sample(LOADS["small"], nobody.direct(), nobody, ONE_EACH, Effort(1, seconds=0.2, warmup=0))
+    with pytest.raises(StackError, match="nobody, one request alone"):
+        alone([], nobody, rounds=1)
+
+
+@pytest.mark.e2e
+async def test_memory_is_that_of_streams_which_are_open(tmp_path: Path) -> None:
+    """Or a gateway that refuses them would need nothing for each."""
+    contender = NobodyThere(tmp_path / "log").direct()
+    work = workload(contender, "m", prompt_bytes=10, stream=True)
+    with pytest.raises(StackError, match="does not hold 2 streams open"):
+        await hold(contender, work, 2, 0.1)
 
 
 def document() -> dict[str, Any]:
@@ -77,7 +155,7 @@ def document() -> dict[str, Any]:
         "start": {"seconds": 2.0, "spread": 0.0, "repeats": [2.0]},
     }
     machine = {"cpu": "c", "cores": 2, "system": "s", "python": "3"}
-    options = {"pinned": True, "seconds": 4.0, "warmup": 1.0, "repeat": 1}
+    options = {"placement": "not pinned", "seconds": 4.0, "warmup": 1.0, "repeat": 1}
     return {"started_at": "t", "machine": machine, "options": options, "scenarios": scenarios}
 
 
@@ -86,6 +164,14 @@ def test_the_gateway_is_compared_with_nginx() -> None:
     rows = benchreport.load_rows(document()["scenarios"]["small"])
 
     assert rows[-1][:3] == ["gateway ÷ nginx", "1.00", "5.00"]
+
+
+def test_what_was_not_counted_is_a_dash() -> None:
+    """A zero would look like a very good figure."""
+    none = {**summarise([sampled(0.5)]), "cpu_per_request_us": 0.0, "p50_ms": 0.0}
+    (row,) = benchreport.load_rows({"gateway": none})
+
+    assert (row[2], row[5], row[6]) == ("–", "–", "2")
 
 
 def test_the_budget_is_beside_each_figure() -> None:
@@ -152,3 +238,41 @@ def test_a_process_that_kills_its_process_group_does_not_kill_us(tmp_path: Path)
         running("killer", command, directory=tmp_path, cores=None) as child,
     ):
         child.wait_ready("http://127.0.0.1:1/", seconds=20)
+
+
+@pytest.mark.e2e
+def test_a_process_gets_no_settings_from_our_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A RATE_LIMIT_PER_MINUTE left in the shell would be what is measured."""
+    monkeypatch.setenv("RATE_LIMIT_PER_MINUTE", "1")
+    command = [
+        sys.executable,
+        "-c",
+        "import os; print('PATH' in os.environ, 'RATE_LIMIT_PER_MINUTE' in os.environ)",
+    ]
+    with running("env", command, directory=tmp_path, cores=None) as child:
+        child.process.wait(5)
+
+    assert child.tail() == "True False"
+
+
+@pytest.mark.e2e
+def test_what_a_dead_process_leaves_behind_is_ended(tmp_path: Path) -> None:
+    """The workers of a manager that crashed."""
+    script = "import subprocess; print(subprocess.Popen(['sleep', '60']).pid)"
+    with running("manager", [sys.executable, "-c", script], directory=tmp_path, cores=None) as child:
+        child.process.wait(5)
+    left, until = int(child.tail()), time.monotonic() + 5
+    while not ended(left) and time.monotonic() < until:
+        time.sleep(0.01)
+
+    assert ended(left)
+
+
+def ended(pid: int) -> bool:
+    """Whether a process is gone, or waits for nothing but to be collected."""
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True

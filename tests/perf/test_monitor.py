@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
 
+import psutil
 import pytest
 
 from perf.monitor import (
@@ -65,6 +67,16 @@ def test_a_worker_that_ends_takes_no_cpu_back() -> None:
     assert sampler.sample()["cpu_percent"] == 0.0
 
 
+def test_a_worker_that_was_replaced_makes_no_sum_negative() -> None:
+    """What was used before and after counts."""
+    readings = (Reading(cpu_seconds=seconds) for seconds in (9.0, 10.0, 1.0, 1.5))
+    sampler = Sampler(Scripted(readings), clock=Clock())
+    for _ in range(4):
+        sampler.sample()
+
+    assert sampler.summary()["cpu_seconds"] == 1.5
+
+
 def test_the_summary_has_mean_largest_and_last() -> None:
     """Of what the source tells."""
     sampler = Sampler(Scripted(Reading(rss=size) for size in (10, 30, 20)), clock=Clock())
@@ -111,6 +123,32 @@ def test_children_count() -> None:
     finally:
         child.kill()
         child.wait()
+
+
+@pytest.mark.e2e
+def test_the_time_of_a_child_that_has_ended_is_kept() -> None:
+    """While it waits to be collected, and afterwards: a worker that is replaced did work."""
+    tree = ProcessTree(os.getpid())
+    before = tree.read().cpu_seconds or 0
+    child = subprocess.Popen([sys.executable, "-c", "import time\nwhile time.process_time() < 0.2: pass"])
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+    ended = tree.read().cpu_seconds or 0
+    child.wait()
+    collected = tree.read().cpu_seconds or 0
+
+    assert before + 0.15 < ended <= collected
+
+
+def test_what_another_user_hides_leaves_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its open files may not be counted; CPU and memory may be read."""
+
+    def denied(_: psutil.Process) -> int:
+        raise psutil.AccessDenied
+
+    monkeypatch.setattr(psutil.Process, "num_fds", denied)
+    reading = ProcessTree(os.getpid()).read()
+
+    assert (reading.fds, bool(reading.rss), bool(reading.cpu_seconds)) == (None, True, True)
 
 
 def test_a_process_that_is_not_there_is_gone() -> None:

@@ -53,6 +53,8 @@ def test_a_last_line_cut_short_is_left_out(tmp_path: Path) -> None:
         ('{"at": 0, "path": "x"}', "`path`"),
         ('{"at": 0, "path": "/x", "status": "ok"}', "status"),
         ('{"at": 0, "path": "/x", "body_bytes": -1}', "`body_bytes`"),
+        ('{"at": 0, "path": "/x", "headers": {"x-team": "a\\r\\nevil: 1"}}', "line breaks"),
+        ('{"at": 0, "path": "/\\u20ac"}', "Latin-1"),
         ('{"at": 0, "path": "/x", "headers": {"Authorization": "Bearer k"}}', "credential"),
     ],
 )

@@ -11,8 +11,8 @@ from click.testing import CliRunner
 
 from perf.engine import Exchange
 from perf.recording import Recorded, Recording
-from perf.replay import Comparison, Player, Replayed, _encode, due_times, main, play, synthetic_body
-from perf.workload import Target
+from perf.replay import Comparison, Player, Replayed, due_times, main, play, synthetic_body
+from perf.workload import Target, encode
 from tests.perf.stub import stub_server
 
 
@@ -108,7 +108,14 @@ def test_a_synthetic_body_has_the_recorded_size(path: str, size: int) -> None:
     """To the byte, where it is large enough for the fields."""
     recorded = Recorded(at=0, path=path, body_bytes=size, stream=path.endswith("completions"), model="m")
 
-    assert len(_encode(synthetic_body(recorded))) == size
+    assert len(encode(synthetic_body(recorded))) == size
+
+
+def test_synthetic_bodies_differ() -> None:
+    """Or a gateway that shares the work of identical requests would be measured doing nothing."""
+    recorded = Recorded(at=0, path="/v1/embeddings", body_bytes=200, model="m")
+
+    assert synthetic_body(recorded) != synthetic_body(recorded)
 
 
 def test_recorded_headers_are_sent_but_never_those_that_frame_the_request() -> None:
@@ -143,6 +150,29 @@ def test_what_failed_then_and_fails_now_is_faithful() -> None:
     comparison.record(answered(Recorded(at=0, path="/x", status=404), 404, "status"))
 
     assert (comparison.report()["measured"]["failed"], comparison.report()["statuses"]["same"]) == (0, 1)
+
+
+def test_a_caller_who_left_had_seen_no_status() -> None:
+    """So whatever is answered now is no difference."""
+    comparison = Comparison()
+    comparison.record(answered(Recorded(at=0, path="/x", status=499), 200, None))
+
+    assert comparison.report()["statuses"] == {"same": 0, "different": 0, "pairs": [], "examples": []}
+
+
+@pytest.mark.parametrize(("failure", "count"), [(None, 1), ("status", 0), ("unfinished", 0)])
+def test_recorded_figures_are_those_of_the_requests_that_were_answered_again(
+    failure: str | None, count: int
+) -> None:
+    """Side by side stand the same requests, or none."""
+    comparison = Comparison()
+    comparison.record(
+        answered(Recorded(at=0, path="/x", status=200, total_ms=5, prompt_tokens=7), 503, failure)
+    )
+    recorded = comparison.report()["recorded"]
+
+    assert (recorded["latency_ms"]["count"], recorded["tokens"]["prompt"]) == (count, 7 * count)
+    assert comparison.report()["measured"]["latency_ms"]["count"] == count
 
 
 def test_another_status_is_named() -> None:

@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 from matplotlib import image
 
-from perf import results
+from perf import plots, results
 from perf.engine import Exchange
 from perf.meter import Meter
 from perf.options import Ask
@@ -93,6 +93,25 @@ def test_plots_are_pictures_that_can_be_read(tmp_path: Path, kind: str) -> None:
 
     assert drawn.keys() == PICTURES[kind]
     assert all(f"](r_{name}.png)" in text and pixels.std() > 0.01 for name, pixels in drawn.items())
+
+
+def test_results_of_one_name_keep_their_own_plots(tmp_path: Path) -> None:
+    """Of two runs in two directories, say."""
+    paths = [results.write(tmp_path / name / "r.json", "resources", DOCUMENTS["resources"]) for name in "ab"]
+    text = render(paths, tmp_path / "report.md").read_text()
+
+    assert sorted(picture.name for picture in tmp_path.glob("*.png")) == [
+        "r_2_resources.png",
+        "r_resources.png",
+    ]
+    assert ("## r\n" in text, "## r_2\n" in text) == (True, True)
+
+
+def test_an_empty_bin_stays_empty_in_the_plot() -> None:
+    """The bar before it does not reach over it."""
+    heights, edges = plots.outline([(1, 2, 30), (2, 3, 10), (8, 9, 60)])
+
+    assert (heights, edges) == ([0.3, 0.1, 0, 0.6], [1, 2, 3, 8, 9])
 
 
 def test_a_file_that_is_no_result_is_named(tmp_path: Path) -> None:

@@ -48,14 +48,6 @@ def test_negative_and_endless_durations_are_counted_at_the_ends() -> None:
     assert (histogram.count, histogram.percentile(1)) == (2, 0.0)
 
 
-def test_adding_histograms_equals_recording_everything_in_one() -> None:
-    """Counts of separate runs can be put together."""
-    both, one, other = filled([0.1, 0.2, 0.4]), filled([0.1]), filled([0.2, 0.4])
-    one.add(other)
-
-    assert both.summary() == one.summary()
-
-
 def test_an_empty_histogram_says_only_that_it_is_empty() -> None:
     """No made-up zeros."""
     assert Histogram().summary() == {"count": 0}

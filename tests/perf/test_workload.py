@@ -6,7 +6,16 @@ import json
 
 import pytest
 
-from perf.workload import ENDPOINTS, Target, Workload, bearer, chat_body, embeddings_body, prompt
+from perf.workload import (
+    ENDPOINTS,
+    Target,
+    Workload,
+    bearer,
+    chat_body,
+    embeddings_body,
+    fresh_prompt,
+    prompt,
+)  # fmt: skip
 
 
 def sent(work: Workload) -> tuple[bytes, dict[str, object]]:
@@ -40,7 +49,7 @@ def test_a_bad_base_url_is_refused(url: str) -> None:
 @pytest.mark.parametrize("size", [0, 5, 11, 800, 175_000])
 def test_the_prompt_has_exactly_the_size_asked_for(size: int) -> None:
     """To the byte."""
-    assert size == len(prompt(size).encode())
+    assert (size, size) == (len(prompt(size).encode()), len(fresh_prompt(size).encode()))
 
 
 @pytest.mark.parametrize("size", [0, 11, 800])
@@ -60,6 +69,14 @@ def test_each_request_differs_from_the_last() -> None:
     )
 
     assert sent(work)[1] != sent(work)[1]
+
+
+def test_a_second_run_does_not_repeat_the_first() -> None:
+    """Or it would be served from a gateway's cache."""
+    body = embeddings_body("m", prompt_bytes=100)
+    first, second = (Workload("e", Target("http://h"), ENDPOINTS["embeddings"], body=body) for _ in range(2))
+
+    assert sent(first)[1] != sent(second)[1]
 
 
 def test_identical_requests_are_identical() -> None:

@@ -356,6 +356,21 @@ def test_without_keys_only_this_machine_may_call(read: Loader) -> None:
     assert any("no client keys" in note for note in read(document(secret_authentication_tokens=[])).notes)
 
 
+@pytest.mark.parametrize(
+    ("more", "origins"),
+    [
+        ({}, ("*",)),
+        ({"secret_authentication_tokens": []}, ()),
+        ({"secret_authentication_tokens": [], "cors": {"origins": ["*"]}}, ("*",)),
+    ],
+)
+def test_without_keys_no_web_page_is_let_in_unasked(
+    read: Loader, more: dict[str, Any], origins: tuple[str, ...]
+) -> None:
+    """Any page that somebody on this machine visits could read answers."""
+    assert origins == read(document(**more)).cors.origins
+
+
 def test_without_keys_no_other_address_is_listened_on(read: Loader) -> None:
     """The fault tells how to make a key."""
     faults = read.faults(document(secret_authentication_tokens=[], host="0.0.0.0"))

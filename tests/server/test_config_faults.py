@@ -273,6 +273,21 @@ def test_a_fault_in_a_key_file_names_the_file_and_the_member(read: Loader, tmp_p
     assert {f"{place} clientid", f"{place} url"} == {*faults}
 
 
+def test_a_service_key_in_place_of_its_file_is_not_shown(read: Loader) -> None:
+    """It has the secret."""
+    faults = read.faults(document(subAccounts={"p": {"service_key_json": json.dumps(SERVICE_KEY)}}))
+
+    assert {"subAccounts.p.service_key_json"} == {*faults}
+    assert SECRET not in repr(faults)
+
+
+def test_a_file_that_may_not_be_looked_at_is_a_fault(read: Loader) -> None:
+    """The system's word for it is passed on; here, that such a name cannot be."""
+    faults = read.faults(document(subAccounts={"p": {"service_key_json": "k" * 300}}))
+
+    assert "cannot be read" in next(iter(faults.values()))
+
+
 def test_a_broken_key_file_is_located(read: Loader, tmp_path: Path) -> None:
     """With line and column in that file."""
     write(tmp_path, '{"clientid":\n', "k.json")

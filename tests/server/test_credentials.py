@@ -294,6 +294,13 @@ def test_a_source_that_cannot_be_used_is_named(tmp_path: Path, environ: dict[str
     assert [place] == look(tmp_path, **environ)[1]
 
 
+def test_a_home_that_may_not_be_looked_at_has_no_profile(tmp_path: Path) -> None:
+    """A service may run with the home of another user, and have its variables."""
+    found, faults = look(tmp_path, AICORE_HOME="h" * 300, **VARIABLES)
+
+    assert ("from-variables", []) == (client_id(found), faults)
+
+
 def test_an_empty_environment_has_no_credential(tmp_path: Path) -> None:
     """And that is not a fault of the environment."""
     assert (FromEnvironment(None, "default", ""), []) == look(tmp_path)

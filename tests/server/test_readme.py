@@ -10,9 +10,20 @@ from server.readme import README, filled
 TEXT = README.read_text(encoding="utf-8")
 
 
-def test_trap_62_the_generated_tables_are_those_of_the_code() -> None:
+def test_the_generated_tables_are_those_of_the_code() -> None:
     """`python -m server.readme` would change nothing."""
     assert filled(TEXT) == TEXT
+
+
+def test_keys_within_keys_are_described() -> None:
+    """Members of objects in lists and maps too: nothing else tells of them."""
+    for key in (
+        "secret_authentication_tokens[].models",
+        "models.*.rules.drop",
+        "models.*.timeouts.stall",
+        "subAccounts.*.deployment_models.*[].weight",
+    ):
+        assert f"| `{key}` |" in TEXT
 
 
 def test_every_dependency_has_its_reason() -> None:

@@ -24,7 +24,8 @@ from services.limits import RateLimiter
 from services.options import ModelOptions, SubAccountOptions
 from services.pipeline import Kept, Pipeline
 from services.stores import MemoryCache
-from services.translation import chat, fields
+from services.translation import fields
+from services.translation.through import chat
 from services.upstream import TimeLimits, UpstreamStream, WholeAnswer
 from tests.services.translation.samples import AZURE, sse
 
@@ -117,14 +118,14 @@ class FakeUpstream:
         return step
 
     async def send(
-        self, url: str, head: bytes, body: bytes, *, request_id: str, limits: TimeLimits
+        self, url: str, head: bytes, body: bytes, *, request_id: str, limits: TimeLimits, method: str = "POST"
     ) -> WholeAnswer:
         step = await self._step(url, head, body, limits)
         assert isinstance(step, tuple)
         return WholeAnswer(step[0], step[1], self.retry_after, "up-1")
 
     async def open(
-        self, url: str, head: bytes, body: bytes, *, request_id: str, limits: TimeLimits
+        self, url: str, head: bytes, body: bytes, *, request_id: str, limits: TimeLimits, method: str = "POST"
     ) -> FakeStream:
         step = await self._step(url, head, body, limits)
         stream = FakeStream(*step) if isinstance(step, tuple) else step

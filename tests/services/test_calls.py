@@ -10,8 +10,8 @@ import pytest
 from services.accounts import Account
 from services.calls import ANONYMOUS, Call, Caller, Reply
 from services.deployments import Deployment
-from services.translation.chat import ChatRelay
 from services.translation.replies import Answer, Usage
+from services.translation.through.chat import ChatRelay
 
 SOURCE = Deployment("d1", "https://tenant.example", "main", "default")
 

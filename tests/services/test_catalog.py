@@ -167,7 +167,6 @@ def test_spellings_of_other_models(asked: str, name: str) -> None:
         "claude-opus-4-5",
         "claude-sonnet",
         "claude",
-        "sonnet",
         "amazon--claude-4.5-sonnet",
         "mini-2024-01-01",
         "gpt-5-mini-2024-01-01",
@@ -491,3 +490,20 @@ def test_each_candidate_has_its_own_facts() -> None:
     assert facts[0] is model.facts
     assert facts[1].context_length == 400_000
     assert ["temperature" in one.fields for one in facts] == [False, True]
+
+
+@pytest.mark.parametrize("name", ["sonnet", "Sonnet", "sonnet[1m]"])
+def test_a_short_name_is_the_newest_that_is_served(name: str) -> None:
+    """Claude Code asks for `sonnet`; what nothing serves does not take it away."""
+    found = serving(
+        "anthropic--claude-4.5-sonnet", "anthropic--claude-4.6-sonnet", "anthropic--claude-4.5-haiku"
+    )
+
+    assert "anthropic--claude-4.6-sonnet" == found.resolve(name).name
+
+
+def test_a_configured_alias_beats_a_short_name() -> None:
+    """The configuration knows better."""
+    found = serving("anthropic--claude-4.6-sonnet", "gpt-5", **{"gpt-5": ModelOptions(aliases=("sonnet",))})
+
+    assert "gpt-5" == found.resolve("sonnet").name

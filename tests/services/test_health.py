@@ -111,7 +111,7 @@ async def test_one_token_of_several_is_enough() -> None:
 async def test_models_that_are_not_spoken_do_not_count() -> None:
     """Nobody can ask for them here."""
     report = await health(
-        running("a", "gpt-4o"), seconds={"a": 1}, models={"x": ModelOptions(family="aws-bedrock")}
+        running("a", "gpt-4o"), seconds={"a": 1}, models={"x": ModelOptions(family="aicore-sap")}
     ).report()
 
     assert ("ok", 1) == (report["status"], report["models"])

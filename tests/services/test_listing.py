@@ -43,7 +43,7 @@ async def test_an_entry_has_openais_shape_and_what_is_known() -> None:
     assert {
         "id": "gpt-5", "object": "model", "created": 0, "owned_by": "sap-ai-core", "family": "azure-openai",
         "context_length": 400_000, "max_output_tokens": 128_000, "input_modalities": ["text", "image"],
-        "capabilities": ["chat"], "reasoning_efforts": ["minimal", "low", "medium", "high"],
+        "capabilities": ["chat", "responses"], "reasoning_efforts": ["minimal", "low", "medium", "high"],
     } == whole["data"][1]  # fmt: skip
     assert "reasoning_efforts" not in whole["data"][0]
 
@@ -60,7 +60,7 @@ async def test_only_what_can_be_asked_for_is_listed() -> None:
     catalog = catalog_of(
         "gpt-5",
         "gpt-4o",
-        "anthropic--claude-4.6-sonnet",
+        "sap-rpt-1.5",
         gpt_4o=ModelOptions(hidden=True),
         gone=ModelOptions(),
     )

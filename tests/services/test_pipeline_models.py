@@ -95,9 +95,9 @@ async def test_a_model_that_the_key_is_not_for_does_not_exist() -> None:
 
 async def test_a_family_that_is_not_spoken_is_said_to_be() -> None:
     """400 naming the kind of deployment."""
-    kit = Kit(("one", "d1"), models={"gpt-4o": ModelOptions(family="aws-bedrock")})
+    kit = Kit(("one", "d1"), models={"gpt-4o": ModelOptions(family="aicore-sap")})
 
-    with pytest.raises(BadRequest, match="aws-bedrock"):
+    with pytest.raises(BadRequest, match="aicore-sap"):
         await kit.pipeline.whole(kit.ask())
 
 

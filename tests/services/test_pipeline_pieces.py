@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from services.errors import UpstreamFailed
-from services.translation.chat import ChatRelay
+from services.translation.through.chat import ChatRelay
 from tests.services.pipeline_kit import STREAM, FakeStream, Kit, read
 from tests.services.translation.samples import chunk, sse
 

@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from perf.simulator.executables import azure_openai, open_source, orchestration
+from perf.simulator.executables import (
+    azure_openai,
+    bedrock,
+    cohere,
+    gemini,
+    nvidia,
+    open_source,
+    orchestration,
+    perplexity,
+)
 from perf.simulator.executables.base import Executable
 
 EXECUTABLES: dict[str, Executable] = {
@@ -11,6 +20,11 @@ EXECUTABLES: dict[str, Executable] = {
         azure_openai.EXECUTABLE,
         open_source.MISTRAL,
         open_source.OPEN_SOURCE,
+        bedrock.EXECUTABLE,
+        gemini.EXECUTABLE,
+        cohere.EXECUTABLE,
+        nvidia.EXECUTABLE,
+        perplexity.EXECUTABLE,
         orchestration.EXECUTABLE,
     )
 }

@@ -65,7 +65,7 @@ class ChatBody(msgspec.Struct, forbid_unknown_fields=True, gc=False):
 
 def check(body: ChatBody, model: Model, api_version: str) -> None:
     """Refuse what the model does not take. Raises Invalid, with the field in `param`."""
-    if model.dimensions:
+    if model.dimensions or model.responses_only:
         raise Invalid(
             "The chatCompletion operation does not work with the specified model, "
             f"{model.name}. Please choose different model and try again.",
@@ -130,6 +130,12 @@ def _check_reasoning(body: ChatBody, model: Model) -> None:
     for name in _ONLY_ONE:
         if getattr(body, name) not in (None, 1):
             raise _unsupported_value(name, getattr(body, name), "only the default (1)")
+    if model.tools_or_effort and body.tools and body.reasoning_effort is not None:
+        raise Invalid(
+            f"Function tools with reasoning_effort are not supported for {model.snapshot}-dz-std in "
+            "/v1/chat/completions. Please use /v1/responses instead.",
+            param="reasoning_effort",
+        )
     if body.reasoning_effort is not None and body.reasoning_effort not in model.efforts:
         raise _unsupported_value(
             "reasoning_effort", body.reasoning_effort, ", ".join(map(repr, model.efforts))

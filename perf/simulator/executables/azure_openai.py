@@ -1,4 +1,4 @@
-"""azure-openai: chat completions and embeddings behind an `api-version` (wire §4.1, §5.1).
+"""azure-openai: chat completions and embeddings behind an `api-version` (wire §4.1, §5.1), and responses.
 
 Choices where the wire document is unsure (u): a missing or ill-formed api-version is 404 with the message
 `Resource not found`; members that the 2024-10-21 schema lacks (`store`, `metadata`, `service_tier`, …) are
@@ -8,7 +8,6 @@ refused as unrecognized, except those that a newer api-version brought; reasonin
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from functools import lru_cache
 
@@ -16,13 +15,11 @@ import msgspec
 
 from perf.simulator.answers import EventStream, Reply, Step
 from perf.simulator.errors import Problem, azure
-from perf.simulator.executables import azure_chat, chat, embeddings
+from perf.simulator.executables import azure_chat, chat, embeddings, responses
 from perf.simulator.executables.azure_body import ChatBody, check
-from perf.simulator.executables.base import Call, Executable
+from perf.simulator.executables.base import API_VERSION, Call, Executable
 from perf.simulator.executables.validation import BadBody, decode
 from perf.simulator.models import Model
-
-_API_VERSION = re.compile(r"\d{4}-\d{2}-\d{2}(-preview)?$")
 
 MAX_KEPT_BODY = 256 << 10
 """Larger bodies are read anew each time."""
@@ -72,11 +69,13 @@ def embed(call: Call) -> Reply:
 
 def _model(call: Call) -> Model:
     version = call.query.get("api-version", "")
-    if call.model is None or not _API_VERSION.match(version):
+    if call.model is None or not API_VERSION.match(version):
         raise EXECUTABLE.refuse(Problem(404, "Resource not found", code="404"))
     return call.model
 
 
 EXECUTABLE = Executable(
-    "azure-openai", routes={"chat/completions": completions, "embeddings": embed}, error_shape=azure
+    "azure-openai",
+    routes={"chat/completions": completions, "embeddings": embed, **responses.ROUTES},
+    error_shape=azure,
 )

@@ -34,6 +34,14 @@ def decode(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
         raise BadBody(Problem(400, f"We could not parse the JSON body of your request. ({error})")) from error
 
 
+def convert(document: Any, kind: type[T]) -> T:
+    """The same for what is decoded already. Raises BadBody."""
+    try:
+        return msgspec.convert(document, kind)
+    except msgspec.ValidationError as error:
+        raise BadBody(_problem(str(error))) from error
+
+
 def _problem(complaint: str) -> Problem:
     unknown = _UNKNOWN.match(complaint)
     if unknown and unknown["path"] is None:

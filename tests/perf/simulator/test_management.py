@@ -6,7 +6,14 @@ import httpx
 import pytest
 
 from perf.simulator.launch import Simulator
+from perf.simulator.models import MODELS
+from perf.simulator.tenants import FIXTURES
 from tests.perf.simulator.conftest import Tenant
+
+ALL = len(FIXTURES["alpha"])
+RUNNING = [fixture.model for fixture in FIXTURES["alpha"] if fixture.status == "RUNNING"]
+ON_AZURE = [name for name in RUNNING if name and MODELS[name].executable == "azure-openai"]
+EXECUTABLES = {model.executable for model in MODELS.values()} - {"orchestration"}
 
 
 def test_the_list_shows_every_oddity(alpha: Tenant) -> None:
@@ -29,10 +36,13 @@ def test_the_list_shows_every_oddity(alpha: Tenant) -> None:
 @pytest.mark.parametrize(
     ("parameters", "count"),
     [
-        ({"status": "RUNNING"}, 8),
+        ({"status": "RUNNING"}, len(RUNNING)),
         ({"scenarioId": "orchestration"}, 1),
         ({"executableIds": "aicore-mistralai,aicore-opensource"}, 2),
-        ({"status": "RUNNING", "scenarioId": "foundation-models", "executableIds": "azure-openai"}, 5),
+        (
+            {"status": "RUNNING", "scenarioId": "foundation-models", "executableIds": "azure-openai"},
+            len(ON_AZURE),
+        ),
         ({"configurationId": "unknown"}, 0),
     ],
 )
@@ -46,10 +56,11 @@ def test_filters_narrow_the_list(alpha: Tenant, parameters: dict[str, str], coun
 
 def test_pages_cover_the_list(alpha: Tenant) -> None:
     """`count` is the number of all; `$top` and `$skip` cut."""
-    pages = [alpha.get("/v2/lm/deployments", **{"$top": 4, "$skip": skip}).json() for skip in (0, 4, 8, 12)]
+    skips = (0, ALL - 2, ALL)
+    pages = [alpha.get("/v2/lm/deployments", **{"$top": 4, "$skip": skip}).json() for skip in skips]
 
-    assert [4, 4, 2, 0] == [len(page["resources"]) for page in pages]
-    assert {10} == {page["count"] for page in pages}
+    assert [4, 2, 0] == [len(page["resources"]) for page in pages]
+    assert {ALL} == {page["count"] for page in pages}
 
 
 def test_select_leaves_the_status(alpha: Tenant) -> None:
@@ -83,10 +94,10 @@ def test_a_configuration_tells_what_the_deployment_hides(alpha: Tenant) -> None:
 @pytest.mark.parametrize(
     ("path", "count"),
     [
-        ("/v2/lm/configurations", 10),
+        ("/v2/lm/configurations", ALL),
         ("/v2/lm/scenarios", 2),
-        ("/v2/lm/scenarios/foundation-models/models", 8),
-        ("/v2/lm/scenarios/foundation-models/executables", 3),
+        ("/v2/lm/scenarios/foundation-models/models", len(MODELS)),
+        ("/v2/lm/scenarios/foundation-models/executables", len(EXECUTABLES)),
         ("/v2/lm/scenarios/orchestration/executables", 1),
         ("/v2/admin/resourceGroups", 1),
     ],
@@ -141,4 +152,4 @@ def test_a_page_limit_beats_top() -> None:
     with Simulator("--page-limit", "3") as sim, Tenant(sim) as tenant:
         page = tenant.get("/v2/lm/deployments", **{"$top": 1000}).json()
 
-    assert (10, 3) == (page["count"], len(page["resources"]))
+    assert (ALL, 3) == (page["count"], len(page["resources"]))

@@ -12,9 +12,11 @@ def test_every_reference_in_the_data_file_leads_somewhere() -> None:
     data = catalogue()
     names = [name for model in data.models for name in model.names]
 
-    rules = [kind.rules for kind in data.executables.values()] + [model.rules for model in data.models]
-    used = {rule for each in rules for rule in each}
+    named = [*data.dialects.values(), *data.models]
+    used = {rule for one in named for rules in (one.rules, *one.native.values()) for rule in rules}
     assert used == set(data.rules)
+    spoken = {one.dialect for one in (*data.executables.values(), *data.models) if one.dialect}
+    assert spoken == set(data.dialects)
     assert len(names) == len(set(names))
 
 
@@ -30,9 +32,9 @@ def test_every_pattern_stands_behind_the_exact_names_it_covers() -> None:
 @pytest.mark.parametrize(
     ("model", "executable", "dialect", "modes"),
     [
-        ("gpt-5", "azure-openai", "azure-openai", ("chat",)),
-        ("gpt-5-2025-08-07", "azure-openai", "azure-openai", ("chat",)),
-        ("gpt-5.6-sol", "azure-openai", "azure-openai", ("chat",)),
+        ("gpt-5", "azure-openai", "azure-openai", ("chat", "responses")),
+        ("gpt-5-2025-08-07", "azure-openai", "azure-openai", ("chat", "responses")),
+        ("gpt-5.6-sol", "azure-openai", "azure-openai", ("chat", "responses")),
         ("gpt-4o-2024-11-20", "azure-openai", "azure-openai", ("chat",)),
         ("o4-mini", "azure-openai", "azure-openai", ("chat",)),
         ("gpt-5.3-codex", "azure-openai", "azure-openai", ("responses",)),
@@ -42,10 +44,10 @@ def test_every_pattern_stands_behind_the_exact_names_it_covers() -> None:
         ("mistralai--mistral-small", "aicore-mistralai", "openai-like", ("chat",)),
         ("qwen3-max", "aicore-opensource", "openai-like", ("chat",)),
         ("sonar-pro", "perplexity-ai", "openai-like", ("chat",)),
-        ("anthropic--claude-4.6-sonnet", "aws-bedrock", "", ("chat",)),
-        ("amazon--titan-embed-text", "aws-bedrock", "", ("embeddings",)),
-        ("gemini-embedding", "gcp-vertexai", "", ("embeddings",)),
-        ("gemini-3.5-flash", "gcp-vertexai", "", ("chat",)),
+        ("anthropic--claude-4.6-sonnet", "aws-bedrock", "claude", ("chat",)),
+        ("amazon--titan-embed-text", "aws-bedrock", "titan", ("embeddings",)),
+        ("gemini-embedding", "gcp-vertexai", "gemini", ("embeddings",)),
+        ("gemini-3.5-flash", "gcp-vertexai", "gemini", ("chat",)),
     ],
 )
 def test_trap_36_a_model_has_its_executable_and_its_uses(

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, strategies as st
 
 from services.errors import UpstreamBroken, UpstreamError, UpstreamFailed, UpstreamLimited
-from services.translation.chat import ChatRelay, error_frame, prepare
 from services.translation.replies import Usage
+from services.translation.through.chat import ChatRelay, prepare
 from tests.services.translation.samples import AZURE, MISTRAL, PUBLIC, body, chunk, frames, sse, target
 
 
@@ -336,9 +336,12 @@ def test_a_null_error_is_none() -> None:
     assert 2 == len(through(chunk(finish="stop", error=None)))
 
 
-def test_an_error_frame_for_the_caller_is_one_event() -> None:
-    """It ends the stream: no `[DONE]`."""
-    assert b'data: {"error":{}}\n\n' == error_frame(b'{"error":{}}')
+def test_a_stream_that_cannot_be_completed_ends_with_one_error_event() -> None:
+    """No `[DONE]` follows it."""
+    end = relay().fail(UpstreamBroken("detail", public="cut short"))
+
+    assert end.startswith(b'data: {"error":{"message":"cut short"')
+    assert (1, b"\n\n") == (end.count(b"data:"), end[-2:])
 
 
 # --- as prepared ---

@@ -11,13 +11,15 @@ from typing import Any
 
 import msgspec
 
-from services.errors import BadRequest, UpstreamBroken, UpstreamError
+from services.errors import BadRequest, GatewayError, UpstreamBroken, UpstreamError
 from services.translation import fields as f
-from services.translation.capabilities import CHAT, FieldRule, ModelFacts
+from services.translation.callers.envelopes import openai_error
+from services.translation.capabilities import ModelFacts
 from services.translation.faults import error_inside
 from services.translation.fields import Fields
 from services.translation.frames import DONE, SSEParser, event
 from services.translation.replies import Answer, Prepared, Target, Usage
+from services.translation.rules import apply_rules, deterministic, with_defaults
 
 _TRUE = msgspec.Raw(b"true")
 _encode = msgspec.json.encode
@@ -53,9 +55,8 @@ _chunk = msgspec.json.Decoder(_Chunk)
 def prepare(body: Fields, target: Target, *, stream: bool) -> Prepared:
     """Return the request for the model's deployments. Raises BadRequest naming a field it cannot honour."""
     facts = target.facts
-    _check_mode(target)
     _check_messages(body)
-    out, dropped = apply_rules(with_defaults(body, target), facts)
+    out, dropped = apply_rules(with_defaults(body, target.defaults, facts.fields), facts.fields)
     if facts.model_in_body:
         out["model"] = f.raw(target.backend_model)
     else:
@@ -67,7 +68,7 @@ def prepare(body: Fields, target: Target, *, stream: bool) -> Prepared:
         path=_path("/chat/completions", facts, target.api_version),
         body=_encode(out),
         dropped=dropped,
-        sent=out,
+        deterministic=deterministic(out),
         answer=lambda answer: read_answer(answer, model=target.public_name, finish_fix=facts.finish_fix),
         relay=(
             lambda: ChatRelay(model=target.public_name, wants_usage=wants_usage, finish_fix=facts.finish_fix)
@@ -75,76 +76,6 @@ def prepare(body: Fields, target: Target, *, stream: bool) -> Prepared:
         if stream
         else None,
     )
-
-
-def with_defaults(body: Fields, target: Target) -> Fields:
-    """Return the caller's fields over the model's defaults.
-
-    A default gives way under either of its names: `max_tokens` of the caller beats a default for
-    `max_completion_tokens` where the model takes only the latter.
-    """
-    if not target.defaults:
-        return body
-    given = {_sent_as(name, target.facts) for name in body}
-    defaults = {n: value for n, value in target.defaults.items() if _sent_as(n, target.facts) not in given}
-    return defaults | body
-
-
-def _sent_as(name: str, facts: ModelFacts) -> str:
-    rule = facts.fields.get(name)
-    return name if rule is None or rule.rename_to is None else rule.rename_to
-
-
-def apply_rules(body: Fields, facts: ModelFacts) -> tuple[Fields, tuple[str, ...]]:
-    """Return the fields as the model takes them, and the names of those that were dropped.
-
-    Raises BadRequest for a field that the model cannot honour and that must not be dropped.
-    """
-    rules = facts.fields
-    out: Fields = {}
-    dropped: list[str] = []
-    for name, value in body.items():
-        rule = rules.get(name)
-        if rule is None:
-            out.setdefault(name, value)  # it is there only if another was renamed to it, and this one is null
-        elif not f.is_null(value):
-            _apply(rule, name, value, body, out, dropped)
-    return out, tuple(dropped)
-
-
-def _apply(
-    rule: FieldRule, name: str, value: msgspec.Raw, body: Fields, out: Fields, dropped: list[str]
-) -> None:
-    if rule.rename_to is not None:
-        if f.present(body.get(rule.rename_to, f.ABSENT)):
-            dropped.append(name)
-        else:
-            out[rule.rename_to] = value
-    elif rule.refuse:
-        if _decoded(name, value) not in rule.allowed:
-            raise BadRequest(
-                f"'{name}' cannot be honoured: {rule.why}", param=name, code="unsupported_parameter"
-            )
-    elif rule.kept_at_effort and f.read(body, "reasoning_effort", str) == rule.kept_at_effort:
-        out[name] = value
-    else:
-        dropped.append(name)
-
-
-def _decoded(name: str, value: msgspec.Raw) -> Any:
-    try:
-        return msgspec.json.decode(value)
-    except f.UNREADABLE as exc:
-        raise BadRequest(f"'{name}' cannot be read", param=name) from exc
-
-
-def _check_mode(target: Target) -> None:
-    if CHAT not in target.facts.modes:
-        offers = ", ".join(target.facts.modes)
-        raise BadRequest(
-            f"the model '{target.public_name}' does not take chat completions; it is for: {offers}",
-            param="model",
-        )
 
 
 def _check_messages(body: Fields) -> None:
@@ -258,6 +189,10 @@ class ChatRelay:
             rest += self._usage_frame()  # older snapshots put it on the finish frame (wire §4.1)
         return rest + event(DONE)
 
+    def fail(self, error: GatewayError) -> bytes:
+        """Return the frame that ends a stream which cannot be completed. No `[DONE]` follows it."""
+        return event(openai_error(error))
+
     def _frame(self, data: bytes) -> bytes:
         if self.done or not data:
             return b""
@@ -351,8 +286,3 @@ def _rebuilt(data: bytes, *, finish_of: int) -> bytes:
         if choice.get("index", 0) == finish_of:
             choice["finish_reason"] = "tool_calls"
     return _encode(members)
-
-
-def error_frame(envelope: bytes) -> bytes:
-    """Return the frame that ends a stream which cannot be completed. No `[DONE]` follows it."""
-    return event(envelope)

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from services.errors import UpstreamBroken, UpstreamFailed, UpstreamLimited
-from services.translation.chat import prepare, read_answer
 from services.translation.fields import parse
 from services.translation.replies import Usage
+from services.translation.through.chat import prepare, read_answer
 from tests.services.translation.samples import PUBLIC, body, target
 
 ANSWER = (

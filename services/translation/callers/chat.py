@@ -1,0 +1,260 @@
+"""OpenAI chat completions as clients send them, into the pivot (wire §8.1 to §8.5).
+
+Answers are in `chat_answer` and `chat_writer`. Requests to models that speak this dialect themselves pass
+`through.chat` instead. One extension is ours: `orchestration`, an object of SAP's orchestration modules.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from services.errors import BadRequest
+from services.translation.callers.chat_answer import render
+from services.translation.callers.chat_messages import read_messages
+from services.translation.callers.chat_parts import CacheControl, mark
+from services.translation.callers.chat_writer import ChatWriter
+from services.translation.callers.decoding import take, take_settings, unknown
+from services.translation.callers.envelopes import openai_error
+from services.translation.capabilities import CHAT
+from services.translation.conversation import (
+    SETTINGS,
+    Conversation,
+    OutputFormat,
+    Reasoning,
+    Tool,
+    ToolChoice,
+)
+from services.translation.dialects import Caller
+from services.translation.efforts import EFFORTS
+from services.translation.fields import ABSENT, Fields, present
+
+# --- the form ----------------------------------------------------------------------------------------
+
+
+class _Function(msgspec.Struct):
+    name: str
+    description: str | None = None
+    parameters: dict[str, Any] | None = None
+    strict: bool | None = None
+    cache_control: CacheControl | None = None
+
+
+class _Format(msgspec.Struct):
+    type: str
+
+
+class _Custom(msgspec.Struct):
+    name: str
+    description: str | None = None
+    format: _Format | None = None
+
+
+class _FunctionTool(msgspec.Struct, tag_field="type", tag="function"):
+    function: _Function
+    cache_control: CacheControl | None = None
+
+
+class _CustomTool(msgspec.Struct, tag_field="type", tag="custom"):
+    custom: _Custom
+    cache_control: CacheControl | None = None
+
+
+class _Name(msgspec.Struct):
+    name: str
+
+
+class _NamedFunction(msgspec.Struct, tag_field="type", tag="function"):
+    function: _Name
+
+    @property
+    def name(self) -> str:
+        return self.function.name
+
+
+class _NamedCustom(msgspec.Struct, tag_field="type", tag="custom"):
+    custom: _Name
+
+    @property
+    def name(self) -> str:
+        return self.custom.name
+
+
+class _Allowed(msgspec.Struct):
+    mode: Literal["auto", "required"]
+    tools: list[_NamedFunction | _NamedCustom]
+
+
+class _AllowedTools(msgspec.Struct, tag_field="type", tag="allowed_tools"):
+    allowed_tools: _Allowed
+
+
+class _Text(msgspec.Struct, tag_field="type", tag="text"):
+    pass
+
+
+class _JsonObject(msgspec.Struct, tag_field="type", tag="json_object"):
+    pass
+
+
+class _Schema(msgspec.Struct):
+    name: str = "output"
+    schema: dict[str, Any] | None = None
+    description: str | None = None
+    strict: bool | None = None
+
+
+class _JsonSchema(msgspec.Struct, tag_field="type", tag="json_schema"):
+    json_schema: _Schema
+
+
+class _StreamOptions(msgspec.Struct):
+    include_usage: bool | None = None
+
+
+_Decoder = msgspec.json.Decoder
+_TOOLS = _Decoder(list[_FunctionTool | _CustomTool])
+_FUNCTIONS = _Decoder(list[_Function])
+_CHOICE: _Decoder[Any] = _Decoder(
+    Literal["none", "auto", "required"] | _NamedFunction | _NamedCustom | _AllowedTools
+)
+_FUNCTION_CALL: _Decoder[Any] = _Decoder(Literal["none", "auto"] | _Name)
+_FORMAT: _Decoder[Any] = _Decoder(_Text | _JsonObject | _JsonSchema)
+_STREAM_OPTIONS = _Decoder(_StreamOptions)
+_FLAG, _WORD, _OBJECT, _ANYTHING = _Decoder(bool), _Decoder(str), _Decoder(dict[str, Any]), _Decoder()
+
+LIMIT: msgspec.json.Decoder[int] = _Decoder(Annotated[int, msgspec.Meta(ge=1)])
+"""Of a number of tokens."""
+
+# Settings without a type of their own: the rules in `catalogue.toml` drop or refuse them.
+_RULED = ("web_search_options", "audio", "modalities", "prompt_cache_retention")
+_SETTINGS = tuple(name for name in SETTINGS if name != "truncation")
+_KNOWN = frozenset(
+    {
+        "model", "messages", "tools", "tool_choice", "functions", "function_call", "parallel_tool_calls",
+        "max_tokens", "max_completion_tokens", "reasoning_effort", "response_format", "stream",
+        "stream_options", "orchestration", *_RULED, *_SETTINGS,
+    }
+)  # fmt: skip
+
+_OTHER_NAMES = {"max_tokens": "max_completion_tokens", "tools": "functions", "tool_choice": "function_call"}
+_MODES = {"none": ToolChoice("none"), "auto": ToolChoice("auto"), "required": ToolChoice("any")}
+
+
+# --- to the pivot ------------------------------------------------------------------------------------
+
+
+def parse(body: Fields) -> Conversation:
+    """Return what the caller asks. Raises BadRequest naming the field."""
+    messages = read_messages(body)
+    names = {name: own for name, own in _OTHER_NAMES.items() if present(body.get(own, ABSENT))}
+    legacy = "tools" in names
+    tools, ungrammatical = _legacy_tools(body) if legacy else _tools_of(body)
+    tools, choice = _chosen(body, tools)
+    return Conversation(
+        turns=messages.turns,
+        system=messages.system,
+        tools=tools,
+        tool_choice=choice,
+        parallel_tools=False if legacy else take(body, "parallel_tool_calls", _FLAG),
+        max_tokens=take(body, names.get("max_tokens", "max_tokens"), LIMIT),
+        reasoning=_reasoning(body),
+        output=_output(body),
+        settings=_settings(body),
+        names=names,
+        orchestration=take(body, "orchestration", _OBJECT),
+        wants_usage=wants_usage(body),
+        dropped=(*unknown(body, _KNOWN), *messages.dropped, *ungrammatical),
+    )
+
+
+def wants_usage(body: Fields) -> bool:
+    """Whether a stream is to tell its usage. Raises BadRequest."""
+    options = take(body, "stream_options", _STREAM_OPTIONS)
+    return bool(options and options.include_usage)
+
+
+def _settings(body: Fields) -> dict[str, Any]:
+    ruled = {name: take(body, name, _ANYTHING) for name in _RULED if name in body}
+    return take_settings(body, _SETTINGS) | {
+        name: asked for name, asked in ruled.items() if asked is not None
+    }
+
+
+def _reasoning(body: Fields) -> Reasoning | None:
+    effort = take(body, "reasoning_effort", _WORD)
+    if effort is not None and effort not in EFFORTS:
+        words = ", ".join(EFFORTS)
+        raise BadRequest(f"'reasoning_effort' must be one of: {words}", param="reasoning_effort")
+    return None if effort is None else Reasoning(effort=effort)
+
+
+def _output(body: Fields) -> OutputFormat | None:
+    wanted = take(body, "response_format", _FORMAT)
+    if isinstance(wanted, _JsonSchema):
+        schema = wanted.json_schema
+        return OutputFormat(schema.schema, schema.name, schema.description or "", schema.strict)
+    return OutputFormat() if isinstance(wanted, _JsonObject) else None
+
+
+# --- tools -------------------------------------------------------------------------------------------
+
+
+def _tools_of(body: Fields) -> tuple[tuple[Tool, ...], tuple[str, ...]]:
+    """Return the tools, and which of their members go no further."""
+    asked = take(body, "tools", _TOOLS) or []
+    grammars = tuple(
+        f"tools[{n}].custom.format"
+        for n, tool in enumerate(asked)
+        if isinstance(tool, _CustomTool) and tool.custom.format and tool.custom.format.type != "text"
+    )
+    return tuple(_tool(tool) for tool in asked), grammars
+
+
+def _tool(tool: _FunctionTool | _CustomTool) -> Tool:
+    if isinstance(tool, _FunctionTool):
+        return _function(tool.function, tool.cache_control or tool.function.cache_control)
+    custom, cache = tool.custom, mark(tool.cache_control)
+    return Tool(custom.name, custom.description or "", cache=cache, freeform=True)
+
+
+def _function(function: _Function, control: CacheControl | None) -> Tool:
+    schema = function.parameters or {}
+    return Tool(function.name, function.description or "", schema, function.strict, mark(control))
+
+
+def _legacy_tools(body: Fields) -> tuple[tuple[Tool, ...], tuple[str, ...]]:
+    if present(body.get("tools", ABSENT)):
+        raise BadRequest("'functions' and 'tools' exclude each other; use 'tools'", param="functions")
+    return tuple(_function(one, one.cache_control) for one in take(body, "functions", _FUNCTIONS) or []), ()
+
+
+def _chosen(body: Fields, tools: tuple[Tool, ...]) -> tuple[tuple[Tool, ...], ToolChoice | None]:
+    """Return the tools that may be called, and how."""
+    wanted = take(body, "tool_choice", _CHOICE)
+    if wanted is None:
+        wanted = take(body, "function_call", _FUNCTION_CALL)
+    match wanted:
+        case None:
+            return tools, None
+        case str():
+            return tools, _MODES[wanted]
+        case _AllowedTools(allowed_tools=allowed):
+            names = {
+                _offered(one.name, tools, f"tool_choice.allowed_tools.tools[{n}]")
+                for n, one in enumerate(allowed.tools)
+            }
+            return tuple(tool for tool in tools if tool.name in names), _MODES[allowed.mode]
+        case _:
+            return tools, ToolChoice("tool", _offered(wanted.name, tools, "tool_choice"))
+
+
+def _offered(name: str, tools: Sequence[Tool], place: str) -> str:
+    if all(tool.name != name for tool in tools):
+        raise BadRequest(f"'{place}' names a tool that is not offered: '{name}'", param=place)
+    return name
+
+
+CALLER = Caller(surface=CHAT, parse=parse, render=render, writer=ChatWriter, envelope=openai_error)

@@ -1,0 +1,152 @@
+"""Answers as OpenAI's chat completions clients expect them (wire §8.0, §8.2); streams are in `chat_writer`.
+
+Two extensions carry what a later request has to bring back: `thinking_blocks`, thinking with its proof, and
+Google's `extra_content` on tool calls. Clients that know neither lose nothing of the answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from services.translation.conversation import Conversation, Redacted, Text, Thinking, ToolUse
+from services.translation.dialects import ReplyInfo
+from services.translation.events import Cited, Event, StopReason, Tokens, collect
+from services.translation.signatures import seal
+
+_encode = msgspec.json.encode
+
+# wire §8.0
+FINISH_REASONS: Mapping[StopReason, str] = {
+    "stop": "stop",
+    "stop_sequence": "stop",
+    "length": "length",
+    "context_length": "length",
+    "tool_calls": "tool_calls",
+    "content_filter": "content_filter",
+    "pause": "stop",
+    "malformed": "stop",
+}
+
+
+def usage_of(tokens: Tokens) -> dict[str, Any]:
+    """Return OpenAI's usage object."""
+    return {
+        "prompt_tokens": tokens.prompt,
+        "completion_tokens": tokens.output,
+        "total_tokens": tokens.prompt + tokens.output,
+        "prompt_tokens_details": {
+            "cached_tokens": tokens.cache_read,
+            "cache_write_tokens": tokens.cache_write,
+        },
+        "completion_tokens_details": {"reasoning_tokens": tokens.reasoning},
+    }
+
+
+# --- parts that both forms have ------------------------------------------------------------------------
+
+
+class Habits:
+    """What the caller's tools ask of the form of their calls."""
+
+    def __init__(self, conversation: Conversation) -> None:
+        self.freeform = frozenset(tool.name for tool in conversation.tools if tool.freeform)
+        self.legacy = conversation.name_of("tools") == "functions"
+
+    def finish_reason(self, reason: StopReason) -> str:
+        """Return why the model stopped, in this caller's words."""
+        return "function_call" if self.legacy and reason == "tool_calls" else FINISH_REASONS[reason]
+
+    def call(self, identifier: str, name: str, arguments: str, signature: str) -> dict[str, Any]:
+        """Return one tool call; of a freeform tool the text instead of its JSON."""
+        call: dict[str, Any] = {"id": identifier, "type": "function"}
+        if name in self.freeform:
+            call |= {"type": "custom", "custom": {"name": name, "input": freeform_input(arguments)}}
+        else:
+            call["function"] = {"name": name, "arguments": arguments}
+        if signature:
+            call["extra_content"] = {"google": {"thought_signature": signature}}
+        return call
+
+
+class _Freeform(msgspec.Struct):
+    input: str
+
+
+def freeform_input(arguments: str) -> str:
+    """Return the plain text in the arguments of a freeform tool, or the arguments if there is none."""
+    try:
+        return msgspec.json.decode(arguments, type=_Freeform).input
+    except msgspec.MsgspecError:
+        return arguments
+
+
+def annotation_of(cited: Cited) -> dict[str, Any]:
+    """Return a source as OpenAI tells it."""
+    # Where in the text the source belongs is not known: 0 to 0 marks nothing.
+    citation = {"url": cited.url, "title": cited.title, "start_index": 0, "end_index": 0}
+    return {"type": "url_citation", "url_citation": citation}
+
+
+def proof_of(block: Thinking | Redacted) -> dict[str, Any]:
+    """Return an entry of `thinking_blocks`."""
+    if isinstance(block, Redacted):
+        return {"type": "redacted_thinking", "data": seal(block.data, block.origin)}
+    return {
+        "type": "thinking",
+        "thinking": block.text,
+        "signature": seal(block.signature, block.origin),
+    }
+
+
+# --- whole -------------------------------------------------------------------------------------------
+
+
+def render(events: Sequence[Event], info: ReplyInfo) -> bytes:
+    """Return a `chat.completion` object."""
+    whole = collect(events)
+    habits = Habits(info.conversation)
+    uses = [block for block in whole.blocks if isinstance(block, ToolUse)]
+    thoughts = [block for block in whole.blocks if isinstance(block, Thinking | Redacted)]
+    said = any(isinstance(block, Text) for block in whole.blocks)
+    message: dict[str, Any] = {
+        "role": "assistant",
+        "content": None if not said and (uses or whole.refusal) else whole.text,
+        "refusal": whole.refusal or None,
+    }
+    extras = {
+        "reasoning_content": "".join(block.text for block in thoughts if isinstance(block, Thinking)),
+        "thinking_blocks": [proof_of(block) for block in thoughts if _is_proven(block)],
+        "annotations": [annotation_of(cited) for cited in whole.citations if cited.url],
+        **_calls(uses, habits),
+    }
+    message |= {name: value for name, value in extras.items() if value}
+    choice = {
+        "index": 0,
+        "message": message,
+        "logprobs": None,
+        "finish_reason": habits.finish_reason(whole.stop.reason),
+    }
+    return _encode(
+        {
+            "id": f"chatcmpl-{info.id}",
+            "object": "chat.completion",
+            "created": info.created,
+            "model": info.model,
+            "choices": [choice],
+            "usage": usage_of(whole.tokens),
+        }
+    )
+
+
+def _is_proven(block: Thinking | Redacted) -> bool:
+    return isinstance(block, Redacted) or bool(block.signature)
+
+
+def _calls(uses: Sequence[ToolUse], habits: Habits) -> dict[str, Any]:
+    if habits.legacy and uses:
+        # It has room for one call only; the model makes another again when it has the first one's result.
+        return {"function_call": {"name": uses[0].name, "arguments": uses[0].arguments}}
+    return {"tool_calls": [habits.call(use.id, use.name, use.arguments, use.signature) for use in uses]}

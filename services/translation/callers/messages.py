@@ -1,0 +1,260 @@
+"""Anthropic Messages as clients send them, into the pivot (wire §8.6 to §8.8). Answers: `messages_answer`.
+
+Claude itself is reached by `through.messages`. This is the way to every other model: what only Anthropic's
+own servers can do is refused, or dropped by its name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+from typing import Any, Literal, cast
+
+import msgspec
+
+from services.errors import BadRequest
+from services.translation.callers import messages_blocks as sent
+from services.translation.callers.decoding import take, take_settings, unknown
+from services.translation.callers.envelopes import anthropic_error
+from services.translation.callers.messages_answer import CALL_SIGNER, MessagesWriter, render
+from services.translation.conversation import (
+    Block,
+    Conversation,
+    OutputFormat,
+    Reasoning,
+    Text,
+    Thinking,
+    Tool,
+    ToolChoice,
+    ToolUse,
+    Turn,
+)
+from services.translation.dialects import Caller
+from services.translation.fields import Fields
+
+_SAMPLING = ("temperature", "top_p", "top_k")
+_READ = frozenset(
+    {
+        "anthropic_beta", "anthropic_version", "max_tokens", "messages", "model", "output_config",
+        "output_format", "stop_sequences", "stream", "system", "thinking", "tool_choice", "tools", *_SAMPLING,
+    }
+)  # fmt: skip
+
+TOOL_MEMBERS = frozenset({"type", "name", "description", "input_schema", "cache_control"})
+"""What every Claude behind SAP AI Core takes of a tool (wire §5.2)."""
+
+CLIENT_TOOLS = (None, "custom")
+"""Types of tools that the caller runs itself."""
+
+
+class _Message(msgspec.Struct):
+    role: Literal["user", "assistant", "system"]
+    content: str | list[sent.AnyBlock]
+
+
+class _Tool(msgspec.Struct):
+    type: str | None = None
+    name: str = ""
+    input_schema: dict[str, Any] | None = None
+    description: str | None = None
+    strict: bool | None = None
+    cache_control: sent.Cache | None = None
+
+
+class _Choice(msgspec.Struct):
+    type: Literal["auto", "any", "none", "tool"]
+    name: str = ""
+    disable_parallel_tool_use: bool | None = None
+
+
+class _Thinking(msgspec.Struct):
+    type: Literal["enabled", "adaptive", "disabled"]
+    budget_tokens: int | None = None
+    display: Literal["summarized", "omitted"] | None = None
+
+
+class _Format(msgspec.Struct):
+    type: Literal["json_schema"]
+    schema: dict[str, Any]
+
+
+class _OutputConfig(msgspec.Struct):
+    effort: Literal["low", "medium", "high", "xhigh", "max"] | None = None
+    format: _Format | None = None
+
+
+_decoder = msgspec.json.Decoder
+_integer = _decoder(int)
+_messages = _decoder(list[_Message])
+_system_prompt = _decoder(str | list[sent.TextBlock])
+_tool_list = _decoder(list[_Tool])
+_members = _decoder(Fields)
+_member_list = _decoder(list[Fields])
+_choice = _decoder(_Choice)
+_thinking = _decoder(_Thinking)
+_format = _decoder(_Format)
+_config = _decoder(_OutputConfig)
+_texts = _decoder(list[str])
+
+
+def parse(body: Fields) -> Conversation:
+    """Return what the caller asks. Raises BadRequest naming the field."""
+    conversation = parse_counted(body)
+    if conversation.max_tokens is None:
+        raise BadRequest("'max_tokens' is required", param="max_tokens")
+    return conversation
+
+
+def parse_counted(body: Fields) -> Conversation:
+    """Return a conversation that is to be counted only, without `max_tokens`. Raises BadRequest."""
+    dropped = list(unknown(body, _READ))
+    tools = _tools(body, dropped)
+    choice, parallel = _tool_choice(body, tools, dropped)
+    config = _output_config(body, dropped)
+    wanted = config.format or take(body, "output_format", _format)
+    betas = take(body, "anthropic_beta", _texts)
+    settings = take_settings(body, _SAMPLING)
+    if stops := take(body, "stop_sequences", _texts):
+        settings["stop"] = stops
+    return Conversation(
+        turns=_turns(body),
+        system=_system(body),
+        tools=tools,
+        tool_choice=choice,
+        parallel_tools=parallel,
+        max_tokens=take(body, "max_tokens", _integer),
+        reasoning=_reasoning(body, config, dropped),
+        output=OutputFormat(schema=wanted.schema, strict=True) if wanted else None,
+        settings=settings,
+        names={
+            "stop": "stop_sequences",
+            "parallel_tool_calls": "tool_choice.disable_parallel_tool_use",
+            "reasoning_effort": "output_config.effort" if config.effort else "thinking",
+            "response_format": "output_config.format" if config.format else "output_format",
+        },
+        betas=tuple(betas or ()),
+        dropped=tuple(dict.fromkeys(dropped)),
+    )
+
+
+# --- the conversation ----------------------------------------------------------------------------------
+
+
+def _turns(body: Fields) -> tuple[Turn, ...]:
+    messages = take(body, "messages", _messages)
+    if not messages:
+        raise BadRequest("'messages' is required", param="messages")
+    return tuple(_turn(message, f"messages[{at}]") for at, message in enumerate(messages))
+
+
+def _turn(message: _Message, path: str) -> Turn:
+    content = message.content
+    if isinstance(content, str):
+        return Turn(message.role, (Text(content),) if content else ())
+    blocks = [block.neutral(f"{path}.content[{at}]") for at, block in enumerate(content)]
+    if message.role == "system":
+        _check_system(blocks, path)
+    return Turn(message.role, tuple(_with_call_signatures(blocks)))
+
+
+def _check_system(blocks: Sequence[Block], path: str) -> None:
+    for at, block in enumerate(blocks):
+        if not isinstance(block, Text):
+            raise BadRequest("a system message holds nothing but text", param=f"{path}.content[{at}].type")
+
+
+def _with_call_signatures(blocks: Sequence[Block]) -> Iterable[Block]:
+    """Give calls the signature back that travelled before them in a thinking block without text."""
+    signature = ""
+    for block, after in pairwise((*blocks, None)):
+        if isinstance(block, Thinking) and _signs(block, after):
+            signature = block.signature
+        elif isinstance(block, ToolUse) and signature:
+            yield msgspec.structs.replace(block, signature=signature)
+            signature = ""
+        else:
+            yield cast(Block, block)
+
+
+def _signs(block: Thinking, after: Block | None) -> bool:
+    return not block.text and block.origin == CALL_SIGNER and isinstance(after, ToolUse)
+
+
+def _system(body: Fields) -> tuple[Text, ...]:
+    system = take(body, "system", _system_prompt)
+    if isinstance(system, str):
+        return (Text(system),) if system else ()
+    return tuple(block.neutral("system") for block in system or ())
+
+
+# --- tools ---------------------------------------------------------------------------------------------
+
+
+def _tools(body: Fields, dropped: list[str]) -> tuple[Tool, ...]:
+    tools: list[Tool] = []
+    sent_tools, members = take(body, "tools", _tool_list), take(body, "tools", _member_list)
+    for at, (tool, named) in enumerate(zip(sent_tools or (), members or (), strict=True)):
+        if tool.type not in CLIENT_TOOLS:
+            dropped.append(str(tool.type))
+            continue
+        dropped += (f"tools.{name}" for name in unknown(named, TOOL_MEMBERS | {"strict"}))
+        tools.append(_tool(tool, f"tools[{at}]"))
+    return tuple(tools)
+
+
+def _tool(tool: _Tool, path: str) -> Tool:
+    if not tool.name:
+        raise BadRequest(f"'{path}.name' is required", param=f"{path}.name")
+    if tool.input_schema is None:
+        raise BadRequest(f"'{path}.input_schema' is required", param=f"{path}.input_schema")
+    cache = sent.mark(tool.cache_control)
+    return Tool(tool.name, tool.description or "", tool.input_schema, tool.strict, cache)
+
+
+def _tool_choice(
+    body: Fields, tools: tuple[Tool, ...], dropped: list[str]
+) -> tuple[ToolChoice | None, bool | None]:
+    choice = take(body, "tool_choice", _choice)
+    if choice is None:
+        return None, None
+    if not tools:
+        dropped.append("tool_choice")
+        return None, None
+    if choice.type == "tool" and choice.name not in {tool.name for tool in tools}:
+        raise BadRequest(
+            f"'tool_choice.name' is none of the tools that this model can be given: {choice.name!r}",
+            param="tool_choice.name",
+        )
+    return ToolChoice(choice.type, choice.name), False if choice.disable_parallel_tool_use else None
+
+
+# --- how the answer is to be ---------------------------------------------------------------------------
+
+
+def _output_config(body: Fields, dropped: list[str]) -> _OutputConfig:
+    members = take(body, "output_config", _members) or {}
+    dropped += (f"output_config.{name}" for name in unknown(members, _OutputConfig.__struct_fields__))
+    return take(body, "output_config", _config) or _OutputConfig()
+
+
+def _reasoning(body: Fields, config: _OutputConfig, dropped: list[str]) -> Reasoning | None:
+    thinking = take(body, "thinking", _thinking)
+    if thinking is None:
+        return Reasoning(effort=config.effort) if config.effort else None
+    if thinking.type == "disabled":
+        if config.effort:
+            dropped.append("output_config.effort")
+        return Reasoning(effort="none")
+    if thinking.type == "enabled" and thinking.budget_tokens is None:
+        raise BadRequest("'thinking.budget_tokens' is required", param="thinking.budget_tokens")
+    return Reasoning(
+        effort=config.effort or "",
+        budget=thinking.budget_tokens if thinking.type == "enabled" else None,
+        adaptive=thinking.type == "adaptive",
+        shown=None if thinking.display is None else thinking.display == "summarized",
+    )
+
+
+CALLER = Caller(
+    surface="messages", parse=parse, render=render, writer=MessagesWriter, envelope=anthropic_error
+)

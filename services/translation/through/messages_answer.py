@@ -1,0 +1,209 @@
+"""Claude's answers on their way to Anthropic clients, passed on frame by frame (wire §4.3, §8.6)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from services.errors import GatewayError, UpstreamBroken, UpstreamError
+from services.translation import fields as f
+from services.translation.callers.messages_answer import SSE, STOP_REASONS, Framing
+from services.translation.fields import ABSENT, Fields
+from services.translation.frames import SSEParser
+from services.translation.replies import Answer, Usage
+from services.translation.upstreams.bedrock import reported
+
+_METRICS = "amazon-bedrock-invocationMetrics"
+_OPENING = frozenset({"message_start", "ping", "content_block_start"})
+_REASONS: Mapping[str, str] = {said: reason for reason, said in reversed(list(STOP_REASONS.items()))}
+_encode = msgspec.json.encode
+
+
+class Form(msgspec.Struct, frozen=True):
+    """How a kind of client gets what Bedrock says."""
+
+    framing: Framing
+    metrics: bool
+    """Whether Bedrock's own figures are passed on."""
+
+
+MESSAGES = Form(SSE, metrics=False)
+
+
+class _Count(msgspec.Struct, gc=False):
+    input_tokens: int | float | None = None
+    cache_creation_input_tokens: int | float | None = None
+    cache_read_input_tokens: int | float | None = None
+    output_tokens: int | float | None = None
+
+
+class _Delta(msgspec.Struct, gc=False):
+    stop_reason: str | None = None
+
+
+class _Start(msgspec.Struct, gc=False):
+    usage: _Count | None = None
+
+
+class _Frame(msgspec.Struct, gc=False):
+    """What is looked at in a frame; everything else passes unseen."""
+
+    type: str = ""
+    message: msgspec.Raw = ABSENT
+    delta: _Delta | None = None
+    usage: _Count | None = None
+    metrics: msgspec.Raw = msgspec.field(name=_METRICS, default=ABSENT)
+
+
+class _Message(msgspec.Struct, gc=False):
+    type: str = ""
+    content: msgspec.Raw = ABSENT
+    stop_reason: str | None = None
+    usage: _Count | None = None
+
+
+_frame = msgspec.json.Decoder(_Frame)
+_message = msgspec.json.Decoder(_Message)
+_start = msgspec.json.Decoder(_Start)
+
+
+class _Tally:
+    """The figures of one answer; a later one replaces an earlier one (trap 5)."""
+
+    def __init__(self) -> None:
+        self._counts: dict[str, float] = {}
+
+    def add(self, count: _Count | None) -> None:
+        """Take the figures that are told."""
+        if count is not None:
+            told = ((name, getattr(count, name)) for name in _Count.__struct_fields__)
+            self._counts |= {name: value for name, value in told if value is not None}
+
+    def usage(self) -> Usage | None:
+        """Return the tokens, OpenAI's way: the prompt includes what the cache read and wrote."""
+        if not self._counts:
+            return None
+        output = self._counts.get("output_tokens", 0)
+        prompt = sum(self._counts.values()) - output
+        return Usage(prompt, output, prompt + output)
+
+
+# --- whole answer --------------------------------------------------------------------------------------
+
+
+def read_answer(body: bytes, *, form: Form, model: str) -> Answer:
+    """Return the caller's answer. Raises UpstreamBroken for what is none, UpstreamError for its error."""
+    try:
+        members = f.decoder.decode(body)
+        seen = _message.decode(body)
+    except f.UNREADABLE as exc:
+        raise UpstreamBroken(f"the upstream's answer cannot be read: {exc}") from exc
+    if not f.present(seen.content) or not seen.stop_reason:
+        raise reported(msgspec.json.decode(body)) or UpstreamBroken("the upstream's answer is not complete")
+    members["model"] = f.raw(model)
+    if not form.metrics:
+        members.pop(_METRICS, None)
+    tally = _Tally()
+    tally.add(seen.usage)
+    return Answer(_encode(members), tally.usage(), _REASONS.get(seen.stop_reason, seen.stop_reason))
+
+
+# --- stream --------------------------------------------------------------------------------------------
+
+
+class MessagesRelay:
+    """One stream of Anthropic's events, passed on frame by frame.
+
+    Frames keep their bytes but for the model's name and Bedrock's metrics. What opens the stream is held back
+    until there is content: a throttled model says so after it, and then another deployment can still be asked
+    (wire §6.4).
+    """
+
+    def __init__(self, *, form: Form, model: str) -> None:
+        self.finish_reason = ""
+        self.done = False
+        self.failure: UpstreamError | None = None
+        self._form = form
+        self._write = form.framing.event
+        self._model = model
+        self._parser = SSEParser()
+        self._held: list[bytes] | None = []
+        self._tally = _Tally()
+
+    @property
+    def usage(self) -> Usage | None:
+        """Tokens, as far as they are known."""
+        return self._tally.usage()
+
+    def feed(self, chunk: bytes) -> bytes:
+        """Return the caller's bytes. Raises UpstreamBroken for a broken frame, UpstreamError for an error."""
+        out: list[bytes] = []
+        for data in self._parser.feed(chunk):
+            try:
+                out.append(self._passed(data))
+            except UpstreamError as exc:
+                if not any(out):
+                    raise
+                self.failure = exc  # what came before it is still the caller's
+                break
+        return b"".join(out)
+
+    def close(self) -> bytes:
+        """Return the stream's end. Raises UpstreamBroken when no `message_stop` was seen."""
+        rest = b"".join([self._passed(data) for data in self._parser.close()])
+        if not self.done:
+            raise UpstreamBroken("the upstream's stream ended before its message_stop")
+        return rest
+
+    def fail(self, error: GatewayError) -> bytes:
+        """Return the frame that ends a stream which cannot be completed."""
+        return self._form.framing.fail(error)
+
+    def _passed(self, data: bytes) -> bytes:
+        if self.done or not data:
+            return b""
+        try:
+            frame = _frame.decode(data)
+        except f.UNREADABLE as exc:
+            raise UpstreamBroken(f"a frame of the upstream's stream cannot be read: {exc}") from exc
+        if frame.type == "content_block_delta":
+            return self._released(self._write(frame.type, data))
+        written = self._write(frame.type, self._noted(frame, data))
+        if self._held is not None and frame.type in _OPENING:
+            self._held.append(written)
+            return b""
+        return self._released(written)
+
+    def _released(self, written: bytes) -> bytes:
+        if self._held is None:
+            return written
+        held, self._held = self._held, None
+        return b"".join((*held, written))
+
+    def _noted(self, frame: _Frame, data: bytes) -> bytes:
+        """Note what the frame says of the answer; return it as the caller may see it. Raises its error."""
+        if frame.type in ("", "error"):
+            raise reported(msgspec.json.decode(data)) or UpstreamBroken("a frame of the upstream has no type")
+        self._tally.add(frame.usage)
+        if frame.delta is not None and frame.delta.stop_reason:
+            self.finish_reason = _REASONS.get(frame.delta.stop_reason, frame.delta.stop_reason)
+        if frame.type == "message_start":
+            data = self._renamed(frame, data)
+        self.done = frame.type == "message_stop"
+        if len(frame.metrics) and not self._form.metrics:
+            members = f.decoder.decode(data)
+            del members[_METRICS]
+            data = _encode(members)
+        return data
+
+    def _renamed(self, frame: _Frame, data: bytes) -> bytes:
+        """Put the public name into the message that opens the stream (trap 9)."""
+        try:
+            message = f.decoder.decode(frame.message)
+            self._tally.add(_start.decode(frame.message).usage)
+        except f.UNREADABLE as exc:
+            raise UpstreamBroken(f"the upstream's message_start cannot be read: {exc}") from exc
+        members: Fields = f.decoder.decode(data)
+        members["message"] = f.raw(message | {"model": f.raw(self._model)})
+        return _encode(members)

@@ -1,0 +1,315 @@
+"""Messages, system prompt and tools on their way to Claude, as far as Bedrock refuses them (wire §5.2, §8.6).
+
+One quick look, which copies nothing, finds what is at fault; only those messages are taken apart, and in them
+every member that may stay keeps the caller's bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import msgspec
+
+from services.errors import BadRequest
+from services.translation import fields as f
+from services.translation.callers.decoding import take
+from services.translation.callers.messages import CLIENT_TOOLS, TOOL_MEMBERS
+from services.translation.conversation import Block, Redacted, Text, Thinking, ToolResult, Turn
+from services.translation.fields import ABSENT, Fields
+from services.translation.replies import Inline
+from services.translation.signatures import CLAUDE, unseal
+
+
+class _Mark(msgspec.Struct, gc=False):
+    scope: msgspec.Raw = ABSENT
+
+
+class _Source(msgspec.Struct, gc=False):
+    type: str = ""
+    content: msgspec.Raw = ABSENT
+
+
+class _Block(msgspec.Struct, gc=False):
+    type: str = ""
+    text: msgspec.Raw = ABSENT
+    content: msgspec.Raw = ABSENT
+    signature: msgspec.Raw = ABSENT
+    data: msgspec.Raw = ABSENT
+    source: _Source | str | None = None
+    cache_control: _Mark | None = None
+
+
+class _Message(msgspec.Struct, gc=False):
+    role: str
+    content: str | list[_Block]
+
+
+class _Tool(msgspec.Struct, gc=False):
+    type: str | None = None
+    name: str = ""
+    cache_control: _Mark | None = None
+
+
+class _Choice(msgspec.Struct, gc=False):
+    type: str = ""
+    name: str = ""
+
+
+_decoder = msgspec.json.Decoder
+_word = _decoder(str)
+_seen_messages = _decoder(list[_Message])
+_seen_blocks = _decoder(list[_Block])
+_seen_system = _decoder(str | list[_Block])
+_seen_tools = _decoder(list[_Tool])
+_choice = _decoder(_Choice)
+_members = _decoder(Fields)
+_objects = _decoder(list[Fields])
+_raws = _decoder(list[msgspec.Raw])
+
+UNSIGNED = "unsigned thinking"
+
+
+class Prompt(msgspec.Struct):
+    """The content of a request, fit for Claude."""
+
+    messages: msgspec.Raw
+    system: msgspec.Raw | None
+    turns: tuple[Turn, ...]
+    """An outline: who spoke, and which kinds of blocks."""
+    dropped: tuple[str, ...] = ()
+
+
+def suited(body: Fields, fetched: Mapping[str, Inline]) -> Prompt:
+    """Return messages and system prompt as Bedrock takes them.
+
+    Raises BadRequest for what cannot be read, and for URLs of pictures and documents that were not fetched.
+    """
+    messages = take(body, "messages", _seen_messages)
+    if not messages:
+        raise BadRequest("'messages' is required", param="messages")
+    system = take(body, "system", _seen_system) or ()
+    faulty = {at for at, message in enumerate(messages) if _faulty_message(message)}
+    if not faulty and not _faulty_content(system):
+        return Prompt(body["messages"], body.get("system"), _outline(messages))
+    return _Suiting(fetched).prompt(body, faulty)
+
+
+# --- the quick look ------------------------------------------------------------------------------------
+
+
+def _faulty_message(message: _Message) -> bool:
+    return message.role == "system" or _faulty_content(message.content)
+
+
+def _faulty_content(content: str | Sequence[_Block]) -> bool:
+    if isinstance(content, str):
+        return not content.strip()
+    return any(_faulty(block) for block in content)
+
+
+def _faulty(block: _Block) -> bool:
+    if _scoped(block.cache_control):
+        return True
+    match block.type:
+        case "text":
+            return _is_blank(block.text)
+        case "thinking":
+            return not _is_claudes(block.signature)
+        case "redacted_thinking":
+            return not _is_claudes(block.data)
+        case "tool_result":
+            return _faulty_parts(block.content)
+        case "image" | "document" if isinstance(block.source, _Source):
+            return block.source.type == "url" or _faulty_parts(block.source.content)
+        case kind:
+            return kind == "tool_reference"
+
+
+def _scoped(mark: _Mark | None) -> bool:
+    return mark is not None and len(mark.scope) > 0
+
+
+def _faulty_parts(content: msgspec.Raw) -> bool:
+    if f.first_byte(content) != b"[":
+        return False
+    return any(_faulty(part) for part in take({"content": content}, "content", _seen_blocks) or ())
+
+
+def _is_blank(text: msgspec.Raw) -> bool:
+    """Whether this is text with nothing to read (trap 31)."""
+    said = _string(text)
+    return said is not None and not said.strip()
+
+
+def _is_claudes(signed: msgspec.Raw) -> bool:
+    """Whether Claude itself signed this: it refuses what others did, and what nobody did."""
+    return unseal(_string(signed) or "")[1] == CLAUDE
+
+
+def _string(raw: msgspec.Raw) -> str | None:
+    """Return the text; None for what is none, which the upstream may judge."""
+    return take({"content": raw}, "content", _word) if f.first_byte(raw) == b'"' else None
+
+
+def _outline(messages: Iterable[_Message]) -> tuple[Turn, ...]:
+    return tuple(Turn("assistant" if one.role == "assistant" else "user", _kinds(one)) for one in messages)
+
+
+_OUTLINED: Mapping[str, Block] = {
+    "thinking": Thinking(),
+    "redacted_thinking": Redacted(""),
+    "tool_result": ToolResult(""),
+}
+_OTHER = Text("")
+
+
+def _kinds(message: _Message) -> tuple[Block, ...]:
+    if isinstance(message.content, str):
+        return (_OTHER,)
+    return tuple(_OUTLINED.get(block.type, _OTHER) for block in message.content)
+
+
+# --- putting right -------------------------------------------------------------------------------------
+
+
+class _Suiting:
+    """Takes faulty messages apart, and puts them together without the fault."""
+
+    def __init__(self, fetched: Mapping[str, Inline]) -> None:
+        self._fetched = fetched
+        self._dropped: dict[str, None] = {}
+        self._kinds: Mapping[str, Callable[[Fields], Fields | None]] = {
+            "text": self._text,
+            "thinking": self._thinking,
+            "redacted_thinking": self._redacted,
+            "tool_result": self._result,
+            "tool_reference": self._reference,
+            "image": self._media,
+            "document": self._media,
+        }
+
+    def prompt(self, body: Fields, faulty: set[int]) -> Prompt:
+        """Return the content; `faulty` are the places of the messages to take apart."""
+        system = self._system(body.get("system", ABSENT))
+        raws = take(body, "messages", _raws) or []
+        kept: list[msgspec.Raw] = []
+        for at, raw in enumerate(raws):
+            if at not in faulty:
+                kept.append(raw)
+                continue
+            message = _members.decode(raw)
+            if _string(message["role"]) == "system":
+                system += self._system(message["content"])
+            elif (content := self._content(message["content"])) or at == len(raws) - 1:
+                kept.append(f.raw(message | {"content": f.raw(content)}))
+        if not kept:
+            raise BadRequest("there has to be a message of the user's", param="messages")
+        messages = f.raw(kept)
+        outline = _outline(_seen_messages.decode(messages))
+        return Prompt(messages, f.raw(system) if system else None, outline, tuple(self._dropped))
+
+    def _system(self, raw: msgspec.Raw) -> list[Fields]:
+        """Return a system prompt's blocks; system messages are put behind them (wire §5.2, trap 30)."""
+        content = self._content(raw)
+        return content if isinstance(content, list) else [{"type": _TEXT, "text": f.raw(content)}]
+
+    def _content(self, raw: msgspec.Raw) -> str | list[Fields]:
+        """Return the content without what is at fault; an empty list when nothing is left."""
+        if (text := _string(raw)) is not None:
+            return text if text.strip() else []
+        blocks = (self._block(block) for block in take({"content": raw}, "content", _objects) or ())
+        return [block for block in blocks if block is not None]
+
+    def _block(self, block: Fields) -> Fields | None:
+        put_right = self._kinds.get(_string(block.get("type", ABSENT)) or "")
+        block = without_scope(block)
+        return block if put_right is None else put_right(block)
+
+    def _text(self, block: Fields) -> Fields | None:
+        return None if _is_blank(block.get("text", ABSENT)) else block
+
+    def _thinking(self, block: Fields) -> Fields | None:
+        return self._if_claudes(block, "signature")
+
+    def _redacted(self, block: Fields) -> Fields | None:
+        return self._if_claudes(block, "data")
+
+    def _if_claudes(self, block: Fields, signed: str) -> Fields | None:
+        if _is_claudes(block.get(signed, ABSENT)):
+            return block
+        self._dropped[UNSIGNED] = None
+        return None
+
+    def _result(self, block: Fields) -> Fields:
+        content = block.get("content", ABSENT)
+        return block | {"content": f.raw(self._content(content))} if f.first_byte(content) == b"[" else block
+
+    def _reference(self, block: Fields) -> Fields:
+        return {"type": _TEXT, "text": f.raw(f.required(block, "tool_name", str))}
+
+    def _media(self, block: Fields) -> Fields:
+        source = f.read(block, "source", Fields) or {}
+        if _string(source.get("type", ABSENT)) == "url":
+            return block | {"source": self._inline(f.required(source, "url", str))}
+        if f.first_byte(source.get("content", ABSENT)) == b"[":
+            source = source | {"content": f.raw(self._content(source["content"]))}
+            return block | {"source": f.raw(source)}
+        return block
+
+    def _inline(self, url: str) -> msgspec.Raw:
+        data = self._fetched.get(url)
+        if data is None:
+            raise BadRequest(
+                "remote images and documents are not fetched here; send the data itself, base64-encoded",
+                param="messages",
+                code="remote_media",
+            )
+        return f.raw({"type": "base64", "media_type": data.media_type, "data": data.data})
+
+
+_TEXT = msgspec.Raw(b'"text"')
+
+
+def without_scope(block: Fields) -> Fields:
+    """Return the block with a cache mark as Bedrock takes it (trap 27)."""
+    raw = block.get("cache_control", ABSENT)
+    mark = _members.decode(raw) if f.first_byte(raw) == b"{" else {}
+    if "scope" not in mark:
+        return block
+    return block | {"cache_control": f.raw({name: mark[name] for name in mark if name != "scope"})}
+
+
+# --- tools ---------------------------------------------------------------------------------------------
+
+
+def suit_tools(out: Fields) -> tuple[str, ...]:
+    """Leave only those tools in the body that Claude can be given on Bedrock (wire §5.2).
+
+    Returns what was left out. Raises BadRequest when the model has to call a tool that is not among them.
+    """
+    tools, seen = take(out, "tools", _objects), take(out, "tools", _seen_tools)
+    if not tools or not seen:
+        return ()
+    kept = [tool for tool, one in zip(tools, seen, strict=True) if one.type in CLIENT_TOOLS]
+    lost = [str(one.type) for one in seen if one.type not in CLIENT_TOOLS]
+    lost += (f"tools.{name}" for tool in kept for name in tool if name not in TOOL_MEMBERS)
+    if not kept:
+        lost += ["tool_choice"] if out.pop("tool_choice", None) else []
+        del out["tools"]
+    elif lost or any(_scoped(one.cache_control) for one in seen):
+        _check_choice(out, {one.name for one in seen if one.type in CLIENT_TOOLS})
+        out["tools"] = f.raw([_trimmed(tool) for tool in kept])
+    return tuple(dict.fromkeys(lost))
+
+
+def _trimmed(tool: Fields) -> Fields:
+    return without_scope({name: tool[name] for name in tool if name in TOOL_MEMBERS})
+
+
+def _check_choice(body: Fields, names: set[str]) -> None:
+    choice = take(body, "tool_choice", _choice)
+    if choice is not None and choice.type == "tool" and choice.name not in names:
+        raise BadRequest(
+            f"'tool_choice.name' is none of the tools that Claude can be given here: {choice.name!r}",
+            param="tool_choice.name",
+        )

@@ -1,0 +1,342 @@
+"""Join a caller and an upstream: the request to its form, the answer back.
+
+Where both speak the same dialect the request passes through (`through`); everything else goes by the pivot.
+The tables here are the only place that knows which dialects there are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import cast
+
+import msgspec
+
+from services.errors import BadRequest, GatewayError, UpstreamBroken, UpstreamError
+from services.translation.capabilities import CHAT, RESPONSES, ModelFacts
+from services.translation.conversation import Block, Conversation, Document, Image, Text, ToolResult, Turn
+from services.translation.dialects import Caller, Reader, ReplyInfo, Sent, Upstream, Writer
+from services.translation.efforts import effort_of
+from services.translation.estimate import estimated_tokens
+from services.translation.events import Counted, Event, Stopped, TextPiece, ToolOpened
+from services.translation.fields import ABSENT, Fields, present, read
+from services.translation.frames import SSEParser
+from services.translation.replies import Answer, Inline, Prepared, Relay, Target, Usage
+from services.translation.rules import deterministic, suited
+from services.translation.structured import Unwrapping, emulated
+from services.translation.through import chat as through_chat
+from services.translation.toolnames import renamed
+
+Through = Callable[..., Prepared]
+
+UPSTREAMS: Mapping[str, Upstream] = {}
+"""Dialect → how its deployments are spoken to. `azure-responses` is azure-openai's second way."""
+
+CALLERS: Mapping[str, Caller] = {}
+"""Surface → how its clients speak."""
+
+_THROUGH: Mapping[tuple[str, str], Through] = {
+    ("chat", "azure-openai"): through_chat.prepare,
+    ("chat", "openai-like"): through_chat.prepare,
+}
+"""(surface, dialect) → pass-through."""
+
+_FETCHES_ITSELF = frozenset(
+    {("chat", "azure-openai"), ("responses", "azure-openai"), ("chat", "openai-like")}
+)
+"""Where URLs go up as they are: the upstream fetches them, or says that it does not (wire §5.1)."""
+
+MAX_WHOLE_BYTES = 64 * 1024 * 1024
+"""Of a whole answer that is replayed as a stream."""
+
+
+def prepare(body: Fields, target: Target, *, surface: str, stream: bool) -> Prepared:
+    """Return the request for the model's deployments, and how their answers come back.
+
+    Raises BadRequest naming a field that cannot be honoured.
+    """
+    _check_mode(target)
+    through = _THROUGH.get((surface, target.facts.dialect))
+    if through is not None and _passes(surface, body, target.facts):
+        return through(body, target, stream=stream)
+    caller = CALLERS[surface]
+    conversation = msgspec.structs.replace(caller.parse(body), stream=stream)
+    conversation = suited(inlined(conversation, target.fetched), target.facts, target.defaults)
+    return _Journey(caller, conversation, target).prepared()
+
+
+def remote_urls(body: Fields, *, surface: str, facts: ModelFacts) -> tuple[str, ...]:
+    """Return the URLs of pictures and documents that have to be fetched for this model. Raises BadRequest."""
+    if surface not in CALLERS or (surface, facts.dialect) in _FETCHES_ITSELF:
+        return ()
+    if not any(b"://" in memoryview(raw).tobytes() for raw in body.values()):
+        return ()  # nearly always, and far cheaper than reading the conversation
+    found = (media.url for block in CALLERS[surface].parse(body).blocks() for media in _media(block))
+    return tuple(dict.fromkeys(url for url in found if url))
+
+
+def count_tokens(body: Fields, *, surface: str) -> int:
+    """Return about how many input tokens the request has. Raises BadRequest."""
+    return estimated_tokens(CALLERS[surface].parse(body))
+
+
+def _check_mode(target: Target) -> None:
+    modes = target.facts.modes
+    if CHAT not in modes and RESPONSES not in modes:
+        raise BadRequest(
+            f"the model '{target.public_name}' holds no conversations; it is for: {', '.join(modes)}",
+            param="model",
+        )
+
+
+def _passes(surface: str, body: Fields, facts: ModelFacts) -> bool:
+    """Whether the surface's own API of the model takes this request."""
+    if surface == RESPONSES:
+        return RESPONSES in facts.modes
+    if surface != CHAT:
+        return True
+    if CHAT not in facts.modes:
+        return False
+    asks_both = present(body.get("tools", ABSENT)) and present(body.get("reasoning_effort", ABSENT))
+    return not asks_both or facts.tools_with_effort == CHAT or read(body, "reasoning_effort", str) == "none"
+
+
+def _upstream_for(surface: str, conversation: Conversation, facts: ModelFacts) -> Upstream:
+    """Return the dialect; GPT models have two, and only Responses keeps their reasoning (wire §8.8)."""
+    if facts.dialect != "azure-openai" or RESPONSES not in facts.modes:
+        return UPSTREAMS[facts.dialect]
+    reasons = conversation.reasoning is not None and effort_of(conversation.reasoning) not in ("", "none")
+    split = surface == CHAT and not (reasons and facts.tools_with_effort == RESPONSES)
+    if CHAT in facts.modes and (split or not conversation.tools):
+        return UPSTREAMS["azure-openai"]
+    return UPSTREAMS["azure-responses"]
+
+
+# --- remote pictures and documents ---------------------------------------------------------------------
+
+
+def inlined(conversation: Conversation, fetched: Mapping[str, Inline]) -> Conversation:
+    """Return the conversation with the fetched data in place of URLs. Raises BadRequest for other URLs."""
+    if not any(media.url for block in conversation.blocks() for media in _media(block)):
+        return conversation
+    turns = tuple(
+        Turn(turn.role, tuple(_inlined(block, fetched) for block in turn.blocks))
+        for turn in conversation.turns
+    )
+    return msgspec.structs.replace(conversation, turns=turns)
+
+
+def _media(block: Block) -> tuple[Image | Document, ...]:
+    if isinstance(block, Image | Document):
+        return (block,)
+    if isinstance(block, ToolResult):
+        return tuple(part for part in block.content if isinstance(part, Image | Document))
+    return ()
+
+
+def _inlined(block: Block, fetched: Mapping[str, Inline]) -> Block:
+    if isinstance(block, ToolResult):
+        content = tuple(cast(Text | Image | Document, _inlined(part, fetched)) for part in block.content)
+        return msgspec.structs.replace(block, content=content)
+    if not isinstance(block, Image | Document) or not block.url:
+        return block
+    data = fetched.get(block.url)
+    if data is None:
+        raise BadRequest(
+            "remote images and documents are not fetched here; send the data itself, base64-encoded",
+            code="remote_media",
+        )
+    return msgspec.structs.replace(block, url="", media_type=data.media_type, data=data.data)
+
+
+# --- there and back ----------------------------------------------------------------------------------
+
+
+class _Journey:
+    """One request on its way through the pivot."""
+
+    def __init__(self, caller: Caller, conversation: Conversation, target: Target) -> None:
+        self._caller = caller
+        self._target = target
+        self._asked = conversation
+        self._upstream = _upstream_for(caller.surface, conversation, target.facts)
+        adapted, self._originals = renamed(conversation)
+        adapted, self._unwraps = emulated(adapted, target.facts)
+        self._sent = self._upstream.request(adapted, target)
+        identifier, created = target.mint()
+        self._info = ReplyInfo(identifier, created, target.public_name, conversation)
+
+    def prepared(self, sent: Sent | None = None) -> Prepared:
+        """Return the request; `sent` is another form of it than the first."""
+        sent = sent or self._sent
+        lost = (self._asked.name_of(name) for name in sent.dropped)
+        return Prepared(
+            path=sent.path,
+            body=sent.body,
+            dropped=tuple(dict.fromkeys((*self._asked.dropped, *lost))),
+            deterministic=deterministic(self._asked.settings),
+            answer=self._answer,
+            relay=partial(self._relay, sent) if self._asked.stream else None,
+            amend=partial(self._amended, sent) if sent.amend else None,
+        )
+
+    def _amended(self, sent: Sent, error: UpstreamError) -> Prepared | None:
+        other = sent.amend(error) if sent.amend else None
+        return self.prepared(other) if other else None
+
+    def _answer(self, body: bytes) -> Answer:
+        told = self._telling()
+        events = told.feed(self._upstream.answer(body, self._info))
+        if not told.finish_reason:
+            raise UpstreamBroken("the upstream's answer has no finish reason")
+        return Answer(
+            body=self._caller.render(events, self._info), usage=told.usage, finish_reason=told.finish_reason
+        )
+
+    def _relay(self, sent: Sent) -> Relay:
+        writer = self._caller.writer(self._info)
+        if sent.whole:
+            return _Replay(lambda body: self._upstream.answer(body, self._info), writer, self._telling())
+        return Translation(self._upstream.reader(self._info), writer, self._telling())
+
+    def _telling(self) -> Telling:
+        return Telling(self._originals, Unwrapping() if self._unwraps else None)
+
+
+class Telling:
+    """Puts an answer's events right, and notes what the log wants to know of them.
+
+    Tool names become the caller's again; calls make the finish reason `tool_calls`, whatever the upstream
+    says (wire §8.0).
+    """
+
+    def __init__(self, originals: Mapping[str, str], unwrapping: Unwrapping | None = None) -> None:
+        self.usage: Usage | None = None
+        self.finish_reason = ""
+        self._originals = originals
+        self._unwrapping = unwrapping
+        self._called = False
+
+    def feed(self, events: Sequence[Event]) -> Sequence[Event]:
+        """Return the events as the caller gets them."""
+        if len(events) == 1 and type(events[0]) is TextPiece:  # nearly all there is
+            return events
+        if self._unwrapping is not None:
+            events = self._unwrapping.feed(events)
+        return [self._told(event) for event in events]
+
+    def _told(self, event: Event) -> Event:
+        match event:
+            case ToolOpened(name=name):
+                self._called = True
+                if name in self._originals:
+                    return msgspec.structs.replace(event, name=self._originals[name])
+            case Counted(tokens):
+                self.usage = tokens.usage()
+            case Stopped(reason):
+                if self._called and reason == "stop":
+                    event = Stopped("tool_calls")
+                self.finish_reason = event.reason
+            case _:
+                pass
+        return event
+
+
+class Translation:
+    """One stream on its way from an upstream's dialect to a caller's."""
+
+    def __init__(self, reader: Reader, writer: Writer, telling: Telling) -> None:
+        self.done = False
+        self.failure: UpstreamError | None = None
+        self._reader = reader
+        self._writer = writer
+        self._telling = telling
+        self._parser = SSEParser()
+
+    @property
+    def usage(self) -> Usage | None:
+        """Tokens, as far as they are known."""
+        return self._telling.usage
+
+    @property
+    def finish_reason(self) -> str:
+        """Why the model stopped; empty before."""
+        return self._telling.finish_reason
+
+    def feed(self, chunk: bytes) -> bytes:
+        """Return the caller's bytes. Raises UpstreamError for a frame that is broken or reports one."""
+        out: list[bytes] = []
+        try:
+            for data in self._parser.feed(chunk):
+                self._take(data, out)
+        except UpstreamError as exc:
+            if not any(out):
+                raise
+            self.failure = exc  # what came before it is still the caller's
+        return b"".join(out)
+
+    def close(self) -> bytes:
+        """Return the stream's end. Raises UpstreamBroken when no finish reason was seen."""
+        out: list[bytes] = []
+        for data in self._parser.close():
+            self._take(data, out)
+        self._write(self._reader.close(), out)
+        if not self._telling.finish_reason:
+            raise UpstreamBroken("the upstream's stream ended before its finish reason")
+        out.append(self._writer.close())
+        return b"".join(out)
+
+    def fail(self, error: GatewayError) -> bytes:
+        """Return the end of a stream that cannot be completed."""
+        return self._writer.fail(error)
+
+    def _take(self, data: bytes, out: list[bytes]) -> None:
+        if not self.done:
+            self._write(self._reader.feed(data), out)
+            self.done = self._reader.done
+
+    def _write(self, events: Sequence[Event], out: list[bytes]) -> None:
+        feed = self._writer.feed
+        for event in self._telling.feed(events):
+            out.append(feed(event))
+
+
+class _Replay:
+    """A stream for the caller from an answer that comes whole."""
+
+    def __init__(self, answer: Callable[[bytes], Sequence[Event]], writer: Writer, telling: Telling) -> None:
+        self.done = False
+        self.failure: UpstreamError | None = None
+        self._answer = answer
+        self._writer = writer
+        self._telling = telling
+        self._body = bytearray()
+
+    @property
+    def usage(self) -> Usage | None:
+        """Tokens, once all is here."""
+        return self._telling.usage
+
+    @property
+    def finish_reason(self) -> str:
+        """Why the model stopped, once all is here."""
+        return self._telling.finish_reason
+
+    def feed(self, chunk: bytes) -> bytes:
+        """Keep a piece of the answer. Raises UpstreamBroken for one without end."""
+        self._body += chunk
+        if len(self._body) > MAX_WHOLE_BYTES:
+            raise UpstreamBroken(f"the upstream's answer exceeds {MAX_WHOLE_BYTES} bytes")
+        return b""
+
+    def close(self) -> bytes:
+        """Return the whole stream. Raises UpstreamError."""
+        events = self._telling.feed(self._answer(bytes(self._body)))
+        out = [self._writer.feed(event) for event in events]
+        if not self._telling.finish_reason:
+            raise UpstreamBroken("the upstream's answer has no finish reason")
+        return b"".join([*out, self._writer.close()])
+
+    def fail(self, error: GatewayError) -> bytes:
+        """Return the end of a stream that cannot be completed."""
+        return self._writer.fail(error)

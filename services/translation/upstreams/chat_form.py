@@ -1,0 +1,205 @@
+"""Messages and tools in the form of chat completions, for every upstream that takes it (wire §8.7)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from services.errors import BadRequest
+from services.translation.capabilities import ModelFacts
+from services.translation.conversation import (
+    Audio,
+    Block,
+    Conversation,
+    Document,
+    Image,
+    Redacted,
+    Text,
+    Thinking,
+    Tool,
+    ToolChoice,
+    ToolResult,
+    ToolUse,
+    Turn,
+)
+from services.translation.turns import arranged, document_text, merged, parameters
+
+Json = dict[str, Any]
+
+_PDF = "application/pdf"
+_SEEN_BELOW = "[shown in the next message]"
+
+
+# --- messages ----------------------------------------------------------------------------------------
+
+
+def messages(conversation: Conversation, facts: ModelFacts) -> list[Json]:
+    """Return the messages. Raises BadRequest for content that the model does not take.
+
+    Models with the flag "alternates" want the system prompt first, then user and assistant in turns.
+    """
+    alternates = "alternates" in facts.flags
+    system, turns = arranged(conversation) if alternates else _in_place(conversation)
+    form = _Form(conversation, facts, joins=alternates)
+    out = [_system(system)] if system else []
+    for turn in turns:
+        out += form.turn(turn)
+    return out
+
+
+def lost(conversation: Conversation) -> tuple[str, ...]:
+    """Return what messages in this form cannot say."""
+    blocks = tuple(conversation.blocks())
+    marked = (*conversation.system, *conversation.tools, *blocks)
+    said = {
+        "thinking": any(isinstance(block, Thinking | Redacted) for block in blocks),
+        "cache_control": any(getattr(one, "cache", None) is not None for one in marked),
+        "citations": any(isinstance(block, Document) and block.citations for block in blocks),
+    }
+    return tuple(name for name, found in said.items() if found)
+
+
+def _in_place(conversation: Conversation) -> tuple[tuple[Text, ...], tuple[Turn, ...]]:
+    """Return the turns with system messages where they came, but never between a call and its results.
+
+    OpenAI wants the results directly after the call (wire §5.1, trap 32).
+    """
+    out: list[Turn] = []
+    held: list[Turn] = []
+    waiting: set[str] = set()
+    for turn in map(_without_thinking, conversation.turns):
+        if turn.role == "system" and waiting:
+            held.append(turn)
+            continue
+        out.append(turn)
+        results = {block.tool_id for block in turn.blocks if isinstance(block, ToolResult)}
+        if turn.role == "user":
+            waiting = waiting - results if results else set()
+        waiting |= {block.id for block in turn.blocks if isinstance(block, ToolUse)}
+        if not waiting:
+            out += held
+            held = []
+    return tuple(one for one in conversation.system if one.text.strip()), merged((*out, *held))
+
+
+def _without_thinking(turn: Turn) -> Turn:
+    kept = tuple(block for block in turn.blocks if not isinstance(block, Thinking | Redacted))
+    return Turn(turn.role, kept)
+
+
+def _system(texts: Iterable[Block]) -> Json:
+    return {"role": "system", "content": "\n\n".join(one.text for one in texts if isinstance(one, Text))}
+
+
+class _Form:
+    """Turns of one conversation in this form."""
+
+    def __init__(self, conversation: Conversation, facts: ModelFacts, *, joins: bool) -> None:
+        self._conversation = conversation
+        self._takes_files = facts.dialect == "azure-openai" and "pdf" in facts.inputs
+        self._joins = joins
+
+    def turn(self, turn: Turn) -> list[Json]:
+        match turn.role:
+            case "system":
+                return [_system(turn.blocks)]
+            case "assistant":
+                return [_assistant(turn.blocks)]
+            case "user":
+                return self._user(turn.blocks)
+
+    def _user(self, blocks: Iterable[Block]) -> list[Json]:
+        """Return the tool messages first, then what else the user says and what results show (wire §8.7)."""
+        out: list[Json] = []
+        parts: list[Json] = []
+        for block in blocks:
+            if isinstance(block, ToolResult):
+                shown = self._shown(block)
+                out.append(self._result(block, shown))
+                parts += shown
+            else:
+                parts.append(self._part(block))
+        if self._joins and out and all(part["type"] == "text" for part in parts):
+            # A user's message directly behind a tool's is refused where roles have to alternate.
+            out[-1]["content"] = "\n\n".join([out[-1]["content"], *(part["text"] for part in parts)])
+            return out
+        return [*out, _said(parts)] if parts else out
+
+    def _result(self, result: ToolResult, shown: list[Json]) -> Json:
+        texts = [text for part in result.content if (text := self._text(part)) is not None]
+        content = "\n".join([*texts, _SEEN_BELOW] if shown else texts)
+        if result.is_error:
+            content = f"Error: {content}"
+        return {"role": "tool", "tool_call_id": result.tool_id, "content": content}
+
+    def _shown(self, result: ToolResult) -> list[Json]:
+        """Return what a tool message cannot hold, behind a line that says where it is from."""
+        media = [self._part(part) for part in result.content if self._text(part) is None]
+        label = {"type": "text", "text": f"Result of the tool call {result.tool_id}:"}
+        return [label, *media] if media else []
+
+    def _part(self, block: Block) -> Json:
+        text = self._text(block)
+        if text is not None:
+            return {"type": "text", "text": text}
+        if isinstance(block, Image):
+            image = {"url": f"data:{block.media_type};base64,{block.data}"}
+            return {
+                "type": "image_url",
+                "image_url": image | ({"detail": block.detail} if block.detail else {}),
+            }
+        if isinstance(block, Document) and block.media_type == _PDF and self._takes_files:
+            data = f"data:{_PDF};base64,{block.data}"
+            return {"type": "file", "file": {"filename": block.title or "document.pdf", "file_data": data}}
+        kind = block.media_type if isinstance(block, Document | Audio) else type(block).__name__
+        raise BadRequest(
+            f"this model takes no input of type '{kind}'", param=self._conversation.name_of("messages")
+        )
+
+    def _text(self, block: Block) -> str | None:
+        if isinstance(block, Text):
+            return block.text
+        if not isinstance(block, Document):
+            return None
+        text = document_text(block, self._conversation)
+        return None if text is None else "\n\n".join(filter(None, (block.title, block.context, text)))
+
+
+def _said(parts: list[Json]) -> Json:
+    alone = len(parts) == 1 and parts[0]["type"] == "text"
+    return {"role": "user", "content": parts[0]["text"] if alone else parts}
+
+
+def _assistant(blocks: Iterable[Block]) -> Json:
+    blocks = tuple(blocks)
+    text = "".join(block.text for block in blocks if isinstance(block, Text))
+    calls = [_call(block) for block in blocks if isinstance(block, ToolUse)]
+    return {"role": "assistant", "content": text or None} | ({"tool_calls": calls} if calls else {})
+
+
+def _call(use: ToolUse) -> Json:
+    function = {"name": use.name, "arguments": use.arguments or "{}"}
+    return {"id": use.id, "type": "function", "function": function}
+
+
+# --- tools -------------------------------------------------------------------------------------------
+
+
+def tool(asked: Tool) -> Json:
+    """Return one tool."""
+    function: Json = {"name": asked.name, "parameters": parameters(asked)}
+    if asked.description:
+        function["description"] = asked.description
+    if asked.strict is not None:
+        function["strict"] = asked.strict
+    return {"type": "function", "function": function}
+
+
+_MODES: Mapping[str, str] = {"auto": "auto", "any": "required", "none": "none"}
+
+
+def tool_choice(choice: ToolChoice) -> str | Json:
+    """Return how tools are to be called."""
+    if choice.mode == "tool":
+        return {"type": "function", "function": {"name": choice.name}}
+    return _MODES[choice.mode]

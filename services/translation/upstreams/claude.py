@@ -1,0 +1,267 @@
+"""Claude by Bedrock's `invoke` and `invoke-with-response-stream`: answers and streams (wire §4.3).
+
+Requests are made in `claude_request`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import msgspec
+
+from services.errors import UpstreamBroken
+from services.translation.dialects import ReplyInfo, Upstream
+from services.translation.events import (
+    Cited,
+    Counted,
+    Event,
+    RedactedPiece,
+    Signed,
+    Started,
+    Stopped,
+    StopReason,
+    TextPiece,
+    ThinkingPiece,
+    Tokens,
+    ToolOpened,
+    ToolPiece,
+)
+from services.translation.fields import UNREADABLE
+from services.translation.signatures import CLAUDE
+from services.translation.upstreams import bedrock
+from services.translation.upstreams.claude_request import request
+
+_REASONS: Mapping[str, StopReason] = {  # wire §8.0
+    "end_turn": "stop",
+    "stop_sequence": "stop_sequence",
+    "max_tokens": "length",
+    "model_context_window_exceeded": "context_length",
+    "tool_use": "tool_calls",
+    "refusal": "content_filter",
+    "pause_turn": "pause",
+}
+_NO_INPUT = msgspec.Raw(b"{}")
+_Usage = dict[str, Any]
+
+
+class _Block(msgspec.Struct, frozen=True):
+    type: str = ""
+    text: str = ""
+    thinking: str = ""
+    signature: str = ""
+    data: str = ""
+    id: str = ""
+    name: str = ""
+    input: msgspec.Raw = _NO_INPUT
+    citations: list[dict[str, Any]] | None = None
+
+
+class _Delta(msgspec.Struct, frozen=True):
+    type: str = ""
+    text: str = ""
+    thinking: str = ""
+    signature: str = ""
+    partial_json: str = ""
+    citation: dict[str, Any] | None = None
+    stop_reason: str | None = None
+    stop_sequence: str | None = None
+
+
+class _Message(msgspec.Struct):
+    type: str = ""
+    content: list[_Block] | None = None
+    stop_reason: str | None = None
+    stop_sequence: str | None = None
+    usage: _Usage | None = None
+
+
+class _Frame(msgspec.Struct):
+    type: str = ""
+    message: msgspec.Raw = msgspec.Raw(b"{}")
+    content_block: _Block = _Block()
+    delta: _Delta = _Delta()
+    usage: _Usage | None = None
+    metrics: _Usage | None = msgspec.field(name="amazon-bedrock-invocationMetrics", default=None)
+
+
+_frame = msgspec.json.Decoder(_Frame)
+_message = msgspec.json.Decoder(_Message)
+_METRICS: Mapping[str, str] = {
+    "inputTokenCount": "input_tokens",
+    "outputTokenCount": "output_tokens",
+    "cacheReadInputTokenCount": "cache_read_input_tokens",
+    "cacheWriteInputTokenCount": "cache_creation_input_tokens",
+}
+
+
+# --- whole answer ------------------------------------------------------------------------------------
+
+
+def answer(body: bytes, info: ReplyInfo) -> list[Event]:
+    """Return the events of a whole answer."""
+    try:
+        message = _message.decode(body)
+    except UNREADABLE as exc:
+        raise UpstreamBroken(f"the upstream's answer cannot be read: {exc}") from exc
+    if message.type == "error" or message.content is None:
+        raise bedrock.reported(msgspec.json.decode(body)) or UpstreamBroken("the answer has no content")
+    events: list[Event] = [Started()]
+    for block in message.content:
+        events += _whole(block)
+    events.append(Counted(_tokens(message.usage or {})))
+    if message.stop_reason:
+        events.append(_stopped(message.stop_reason, message.stop_sequence))
+    return events
+
+
+def _whole(block: _Block) -> Iterator[Event]:
+    yield from _opening(block)
+    if block.type == "thinking" and block.signature:
+        yield Signed(block.signature, CLAUDE)
+    if block.type == "tool_use":
+        yield from _input(block)
+    yield from (_cited(citation) for citation in block.citations or ())
+
+
+def _opening(block: _Block) -> Iterator[Event]:
+    match block.type:
+        case "text" if block.text:
+            yield TextPiece(block.text)
+        case "thinking" if block.thinking:
+            yield ThinkingPiece(block.thinking)
+        case "redacted_thinking":
+            yield RedactedPiece(block.data)
+        case "tool_use":
+            yield ToolOpened(block.id, block.name)
+
+
+def _input(block: _Block) -> list[Event]:
+    return [] if block.input == _NO_INPUT else [ToolPiece(bytes(block.input).decode())]
+
+
+def _cited(citation: dict[str, Any]) -> Cited:
+    title = citation.get("title") or citation.get("document_title")
+    return Cited(str(citation.get("url") or ""), str(title or ""), citation)
+
+
+def _stopped(reason: str, sequence: str | None) -> Stopped:
+    return Stopped(_REASONS.get(reason, "stop"), sequence or "")
+
+
+def _tokens(usage: Mapping[str, Any]) -> Tokens:
+    """Return the tokens (wire §8.0). Anthropic's input tokens leave out what the cache read and wrote."""
+    creation = usage.get("cache_creation") or {}
+    details = usage.get("output_tokens_details") or {}
+    hour = _count(creation, "ephemeral_1h_input_tokens")
+    written = _count(usage, "cache_creation_input_tokens")
+    return Tokens(
+        uncached=_count(usage, "input_tokens"),
+        cache_read=_count(usage, "cache_read_input_tokens"),
+        cache_write_5m=max(written - hour, _count(creation, "ephemeral_5m_input_tokens")),
+        cache_write_1h=hour,
+        output=_count(usage, "output_tokens"),
+        reasoning=_count(details, "thinking_tokens"),
+    )
+
+
+def _count(counts: Mapping[str, Any], name: str) -> int:
+    return int(counts.get(name) or 0)
+
+
+# --- stream ------------------------------------------------------------------------------------------
+
+
+class ClaudeReader:
+    """Reads Anthropic's stream events. The `type` is in the JSON: there are no event lines (trap 2)."""
+
+    def __init__(self, info: ReplyInfo) -> None:
+        self.done = False
+        self._block = _Block()
+        self._signature: list[str] = []
+        self._has_arguments = False
+        self._usage: _Usage = {}
+        self._handlers: Mapping[str, Callable[[_Frame], list[Event]]] = {
+            "message_start": self._start,
+            "content_block_start": self._open,
+            "content_block_delta": self._piece,
+            "content_block_stop": self._close_block,
+            "message_delta": self._change,
+            "message_stop": self._end,
+        }
+
+    def feed(self, data: bytes) -> list[Event]:
+        """Return the events of one frame. Raises UpstreamBroken, or the UpstreamError it reports."""
+        try:
+            frame = _frame.decode(data)
+            handle = self._handlers.get(frame.type)
+            if handle is not None:
+                return handle(frame)
+        except UNREADABLE as exc:
+            raise UpstreamBroken(f"a frame of the upstream's stream cannot be read: {exc}") from exc
+        if frame.type in ("", "error") and (error := bedrock.reported(msgspec.json.decode(data))):
+            raise error
+        return []
+
+    def close(self) -> list[Event]:
+        """Return nothing. Raises UpstreamBroken when no `message_stop` was seen."""
+        if not self.done:
+            raise UpstreamBroken("the upstream's stream ended before its message_stop")
+        return []
+
+    def _start(self, frame: _Frame) -> list[Event]:
+        usage = _message.decode(frame.message).usage or {}
+        # The output is counted when it is there: until then it is a placeholder.
+        self._usage = {name: count for name, count in usage.items() if name != "output_tokens"}
+        return [Started(), Counted(_tokens(self._usage))]
+
+    def _open(self, frame: _Frame) -> list[Event]:
+        self._block = block = frame.content_block
+        self._signature = [block.signature] if block.signature else []
+        self._has_arguments = False
+        return list(_opening(block))
+
+    def _piece(self, frame: _Frame) -> list[Event]:
+        delta = frame.delta
+        if delta.text:
+            return [TextPiece(delta.text)]
+        if delta.partial_json:
+            if self._block.type != "tool_use":  # a tool of the server, whose call is none of the caller's
+                return []
+            self._has_arguments = True
+            return [ToolPiece(delta.partial_json)]
+        if delta.thinking:
+            return [ThinkingPiece(delta.thinking)]
+        if delta.signature:
+            self._signature.append(delta.signature)
+        return [_cited(delta.citation)] if delta.citation else []
+
+    def _close_block(self, frame: _Frame) -> list[Event]:
+        block = self._block
+        if self._signature:
+            signature, self._signature = "".join(self._signature), []
+            return [Signed(signature, CLAUDE)]
+        if block.type == "tool_use" and not self._has_arguments:
+            return _input(block)
+        return []
+
+    def _change(self, frame: _Frame) -> list[Event]:
+        events: list[Event] = []
+        if frame.usage:  # a running total, not a difference (trap 5)
+            self._usage |= {name: count for name, count in frame.usage.items() if count is not None}
+            events.append(Counted(_tokens(self._usage)))
+        if frame.delta.stop_reason:
+            events.append(_stopped(frame.delta.stop_reason, frame.delta.stop_sequence))
+        return events
+
+    def _end(self, frame: _Frame) -> list[Event]:
+        self.done = True
+        measured = {
+            _METRICS[name]: count for name, count in (frame.metrics or {}).items() if name in _METRICS
+        }
+        if measured.keys() <= self._usage.keys():
+            return []
+        return [Counted(_tokens(measured | self._usage))]
+
+
+UPSTREAM = Upstream(request=request, answer=answer, reader=ClaudeReader)

@@ -1,0 +1,225 @@
+"""Requests to Claude by Bedrock's `invoke` (wire §4.3, §5.2, §8.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import msgspec
+
+from services.errors import BadRequest, UpstreamError
+from services.translation.capabilities import ModelFacts, beta_flags
+from services.translation.conversation import (
+    Audio,
+    Block,
+    CacheMark,
+    Conversation,
+    Document,
+    Image,
+    Redacted,
+    Text,
+    Thinking,
+    Tool,
+    ToolChoice,
+    ToolResult,
+    ToolUse,
+    Turn,
+)
+from services.translation.dialects import Sent
+from services.translation.replies import Target
+from services.translation.signatures import CLAUDE
+from services.translation.turns import (
+    arguments_object,
+    arranged,
+    check_inputs,
+    document_text,
+    image_format,
+    parameters,
+)
+from services.translation.upstreams.bedrock import MARKS_LOST, MAX_MARKS, stop_sequences, unsaid, with_hint
+from services.translation.upstreams.claude_thinking import Plan, check_end, plan, sampling
+
+VERSION = "bedrock-2023-05-31"
+
+_PATH = {False: "/invoke", True: "/invoke-with-response-stream"}
+_Json = dict[str, Any]
+
+
+def request(conversation: Conversation, target: Target) -> Sent:
+    """Return the request. Raises BadRequest for content that Claude does not take."""
+    facts = target.facts
+    check_inputs(conversation, facts)
+    if not _formats(conversation, facts):
+        conversation = with_hint(conversation, facts)
+    system, turns = arranged(conversation, CLAUDE)
+    check_end(conversation, turns, facts)
+    thoughts = plan(conversation, turns, facts)
+    samples, unsampled = sampling(conversation.settings, thinks=thoughts.thinking is not None)
+    form = _Form(conversation)
+    body = form.prompt(system, turns) | _parameters(conversation, thoughts) | samples
+    dropped = (*thoughts.dropped, *unsampled, *form.with_few_marks(), *unsaid(conversation, CLAUDE))
+    return _sent(conversation, facts, body, dropped)
+
+
+def _formats(conversation: Conversation, facts: ModelFacts) -> bool:
+    """Whether the model itself keeps to the answer's schema."""
+    wanted = conversation.output
+    return wanted is not None and wanted.schema is not None and "effort" in facts.flags
+
+
+def _sent(conversation: Conversation, facts: ModelFacts, body: _Json, dropped: tuple[str, ...]) -> Sent:
+    """Return the request with its beta flags; it may be asked again without them (trap 28)."""
+    path = _PATH[conversation.stream]
+    betas = beta_flags(conversation.betas, facts)
+    less = (*dropped, "anthropic_beta") if conversation.betas else dropped
+
+    def without_betas(error: UpstreamError) -> Sent | None:
+        if "invalid beta flag" not in str(error).lower():
+            return None
+        return Sent(path, msgspec.json.encode(body), less)
+
+    if not betas:
+        return Sent(path, msgspec.json.encode(body), less)
+    lost = dropped if len(betas) == len(set(conversation.betas)) else less
+    return Sent(path, msgspec.json.encode(body | {"anthropic_beta": betas}), lost, amend=without_betas)
+
+
+# --- parameters --------------------------------------------------------------------------------------
+
+
+def _parameters(conversation: Conversation, thoughts: Plan) -> _Json:
+    out: _Json = {"max_tokens": thoughts.max_tokens}
+    if thoughts.thinking is not None:
+        out["thinking"] = thoughts.thinking
+    config: _Json = {"effort": thoughts.effort} if thoughts.effort else {}
+    if conversation.output is not None:
+        config["format"] = {"type": "json_schema", "schema": conversation.output.schema}
+    if config:
+        out["output_config"] = config
+    if stops := stop_sequences(conversation):
+        out["stop_sequences"] = stops
+    if conversation.tools and (choice := _choice(conversation)):
+        out["tool_choice"] = choice
+    return out
+
+
+def _choice(conversation: Conversation) -> _Json:
+    alone = conversation.parallel_tools is False
+    choice = conversation.tool_choice or (ToolChoice() if alone else None)
+    if choice is None:
+        return {}
+    out: _Json = {"type": choice.mode}
+    if choice.name:
+        out["name"] = choice.name
+    if alone and choice.mode != "none":
+        out["disable_parallel_tool_use"] = True
+    return out
+
+
+# --- prompt ------------------------------------------------------------------------------------------
+
+
+class _Form:
+    """Builds the prompt, in the order in which Claude reads and caches it: tools, system, messages."""
+
+    def __init__(self, conversation: Conversation) -> None:
+        self._conversation = conversation
+        self._marked: list[_Json] = []
+
+    def prompt(self, system: Iterable[Text], turns: Iterable[Turn]) -> _Json:
+        """Return the members of the body that hold content."""
+        out: _Json = {"anthropic_version": VERSION}
+        if tools := [self._tool(tool) for tool in self._conversation.tools]:
+            out["tools"] = tools
+        if texts := [self._block(text) for text in system]:
+            out["system"] = texts
+        out["messages"] = [
+            {"role": turn.role, "content": [self._block(block) for block in turn.blocks]} for turn in turns
+        ]
+        return out
+
+    def with_few_marks(self) -> tuple[str, ...]:
+        """Take off the first cache marks beyond Bedrock's limit; return what there is to report.
+
+        The last ones stay: each covers everything before it.
+        """
+        surplus = self._marked[:-MAX_MARKS]
+        for block in surplus:
+            del block["cache_control"]
+        return (MARKS_LOST,) if surplus else ()
+
+    def _tool(self, tool: Tool) -> _Json:
+        out: _Json = {"name": tool.name}
+        if tool.description:
+            out["description"] = tool.description
+        out["input_schema"] = parameters(tool)
+        return self._with_mark(out, tool.cache)
+
+    def _block(self, block: Block) -> _Json:
+        match block:
+            case Text():
+                return self._with_mark(_text(block), block.cache)
+            case Image():
+                return self._with_mark(self._image(block), block.cache)
+            case Document():
+                return self._with_mark(self._document(block), block.cache)
+            case ToolUse():
+                use = {"type": "tool_use", "id": block.id, "name": block.name}
+                return self._with_mark(use | {"input": arguments_object(block.arguments)}, block.cache)
+            case ToolResult():
+                return self._with_mark(self._result(block), block.cache)
+            case Thinking(text, signature):
+                return {"type": "thinking", "thinking": text, "signature": signature}
+            case Redacted(data):
+                return {"type": "redacted_thinking", "data": data}
+            case Audio():
+                raise self._refused("Claude takes no audio")
+
+    def _with_mark(self, block: _Json, cache: CacheMark | None) -> _Json:
+        if cache is not None:
+            block["cache_control"] = {"type": "ephemeral"} | ({"ttl": cache.ttl} if cache.ttl else {})
+            self._marked.append(block)
+        return block
+
+    def _image(self, image: Image) -> _Json:
+        media_type = f"image/{image_format(image, self._conversation)}"
+        return {"type": "image", "source": _base64(media_type, image.data)}
+
+    def _document(self, document: Document) -> _Json:
+        text = document_text(document, self._conversation)
+        if text is not None:
+            source: Mapping[str, Any] = {"type": "text", "media_type": "text/plain", "data": text}
+        elif document.media_type == "application/pdf":
+            source = _base64(document.media_type, document.data)
+        else:
+            raise self._refused(f"Claude takes PDF and text documents, not '{document.media_type}'")
+        out: _Json = {"type": "document", "source": source}
+        if document.title:
+            out["title"] = document.title
+        if document.context:
+            out["context"] = document.context
+        if document.citations:
+            out["citations"] = {"enabled": True}
+        return out
+
+    def _result(self, result: ToolResult) -> _Json:
+        out: _Json = {"type": "tool_result", "tool_use_id": result.tool_id}
+        if result.content:
+            out["content"] = [self._block(part) for part in result.content]
+        if result.is_error:
+            out["is_error"] = True
+        return out
+
+    def _refused(self, text: str) -> BadRequest:
+        return BadRequest(text, param=self._conversation.name_of("messages"))
+
+
+def _text(text: Text) -> _Json:
+    out: _Json = {"type": "text", "text": text.text}
+    if text.citations:
+        out["citations"] = text.citations
+    return out
+
+
+def _base64(media_type: str, data: str) -> _Json:
+    return {"type": "base64", "media_type": media_type, "data": data}

@@ -1,0 +1,284 @@
+"""Answers of chat completions deployments, whole and as a stream (wire §4.1, §4.6, §8.7)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import msgspec
+
+from services.errors import UpstreamBroken
+from services.translation import fields as f
+from services.translation.dialects import ReplyInfo
+from services.translation.events import (
+    Cited,
+    Counted,
+    Event,
+    RefusalPiece,
+    Started,
+    Stopped,
+    StopReason,
+    TextPiece,
+    ThinkingPiece,
+    Tokens,
+    ToolOpened,
+    ToolPiece,
+)
+from services.translation.faults import error_inside
+from services.translation.frames import DONE
+
+# --- the form ----------------------------------------------------------------------------------------
+
+
+class _Function(msgspec.Struct, gc=False):
+    name: str | None = None
+    arguments: str | None = None
+
+
+class _CallPiece(msgspec.Struct, gc=False):
+    index: int | None = None
+    id: str | None = None
+    function: _Function | None = None
+
+
+class _Thought(msgspec.Struct, gc=False):
+    content: str | None = None
+    text: str | None = None
+
+
+class _Delta(msgspec.Struct, gc=False):
+    content: str | None = None
+    reasoning_content: str | list[str | _Thought] | None = None
+    refusal: str | None = None
+    tool_calls: list[_CallPiece] | None = None
+
+
+class _Choice(msgspec.Struct, gc=False):
+    index: int = 0
+    delta: _Delta | None = None
+    message: _Delta | None = None
+    finish_reason: str | None = None
+
+
+class _Details(msgspec.Struct, gc=False):
+    cached_tokens: float | None = None
+    cache_write_tokens: float | None = None
+    reasoning_tokens: float | None = None
+
+
+class _Usage(msgspec.Struct, gc=False):
+    prompt_tokens: float | None = None
+    completion_tokens: float | None = None
+    prompt_tokens_details: _Details | None = None
+    completion_tokens_details: _Details | None = None
+
+
+class _Source(msgspec.Struct, gc=False):
+    url: str | None = None
+    title: str | None = None
+
+
+class _Chunk(msgspec.Struct, gc=False):
+    choices: list[_Choice] | None = None
+    usage: _Usage | None = None
+    citations: list[str] | None = None
+    search_results: list[_Source] | None = None
+    error: msgspec.Raw = f.ABSENT
+
+
+_chunk = msgspec.json.Decoder(_Chunk)
+_NO_DETAILS = _Details()
+
+# wire §8.0; `model_length` is Mistral's word
+_STOPS: Mapping[str, StopReason] = {
+    "stop": "stop",
+    "length": "length",
+    "model_length": "context_length",
+    "tool_calls": "tool_calls",
+    "function_call": "tool_calls",
+    "content_filter": "content_filter",
+}
+
+
+def answer(body: bytes, info: ReplyInfo) -> Sequence[Event]:
+    """Return the events of a whole answer. Raises UpstreamBroken for none, or the error it reports."""
+    reader = OpenAIReader(info)
+    events = reader.feed(body)
+    if not events or not isinstance(events[0], Started):
+        raise UpstreamBroken("the upstream's answer has no choices")
+    return [*events, *reader.end()]
+
+
+class OpenAIReader:
+    """Reads one stream. Why it ended is told last of all: usage and sources may come behind the reason."""
+
+    def __init__(self, info: ReplyInfo) -> None:
+        self.done = False
+        self._calls = _Calls(info)
+        self._started = False
+        self._finish: str | None = None
+        self._sources: dict[str, str] = {}
+
+    def feed(self, data: bytes) -> list[Event]:
+        """Return the events of one frame. Raises UpstreamBroken, or the UpstreamError it reports."""
+        if data.startswith(DONE):
+            self.done = True
+            return []
+        if not data:
+            return []
+        try:
+            chunk = _chunk.decode(data)
+        except f.UNREADABLE as exc:
+            raise UpstreamBroken(f"the upstream's answer cannot be read: {exc}") from exc
+        if f.present(chunk.error):
+            raise error_inside(data)
+        out: list[Event] = []
+        for choice in chunk.choices or ():
+            if choice.index == 0:
+                self._take(choice, out)
+        if chunk.usage is not None:
+            out.append(Counted(_tokens(chunk.usage)))
+        if chunk.citations or chunk.search_results:
+            self._note_sources(chunk)
+        return out
+
+    def close(self) -> list[Event]:
+        """Return the end. Raises UpstreamBroken without a finish reason; `[DONE]` may be missing."""
+        if self._finish is None:
+            raise UpstreamBroken("the upstream's stream ended before its finish reason")
+        return self.end()
+
+    def end(self) -> list[Event]:
+        """Return what only the end tells: calls that waited, sources, and why the model stopped."""
+        cited = (Cited(url=url, title=title) for url, title in self._sources.items())
+        stopped = [] if self._finish is None else [Stopped(_STOPS.get(self._finish, "stop"))]
+        return [*self._calls.close(), *cited, *stopped]
+
+    def _take(self, choice: _Choice, out: list[Event]) -> None:
+        if not self._started:
+            self._started = True
+            out.append(Started())
+        delta = choice.delta or choice.message
+        if delta is not None:
+            out += self._calls.behind(_said(delta))
+            for place, piece in enumerate(delta.tool_calls or ()):
+                out += self._calls.add(piece, place)
+        self._finish = choice.finish_reason or self._finish
+
+    def _note_sources(self, chunk: _Chunk) -> None:
+        """Remember the sources, in the order of the numbers that the text cites (Perplexity, wire §4.6)."""
+        titles = {one.url: one.title or "" for one in chunk.search_results or () if one.url}
+        for url in (*(chunk.citations or ()), *titles):
+            self._sources[url] = titles.get(url) or self._sources.get(url, "")
+
+
+def _said(delta: _Delta) -> list[Event]:
+    out: list[Event] = []
+    if delta.reasoning_content:
+        out += (ThinkingPiece(text) for text in _texts(delta.reasoning_content) if text)
+    if delta.content:
+        out.append(TextPiece(delta.content))
+    if delta.refusal:
+        out.append(RefusalPiece(delta.refusal))
+    return out
+
+
+def _texts(reasoning: str | list[str | _Thought]) -> Iterable[str]:
+    if isinstance(reasoning, str):
+        return (reasoning,)
+    return (one if isinstance(one, str) else one.content or one.text or "" for one in reasoning)
+
+
+def _tokens(usage: _Usage) -> Tokens:
+    prompt, details = int(usage.prompt_tokens or 0), usage.prompt_tokens_details or _NO_DETAILS
+    read, written = int(details.cached_tokens or 0), int(details.cache_write_tokens or 0)
+    return Tokens(
+        uncached=max(0, prompt - read - written),
+        cache_read=read,
+        cache_write_5m=written,
+        output=int(usage.completion_tokens or 0),
+        reasoning=int((usage.completion_tokens_details or _NO_DETAILS).reasoning_tokens or 0),
+    )
+
+
+# --- tool calls --------------------------------------------------------------------------------------
+
+
+class _Calls:
+    """Tells tool calls one after the other, although their pieces may come mixed (wire §8.7, point 4).
+
+    One call is told as it comes. It gives way to the next when its arguments are whole; until then the pieces
+    of others wait, and whatever the model says behind a call waits for the end.
+    """
+
+    def __init__(self, info: ReplyInfo) -> None:
+        self._info = info
+        self._calls: dict[int, _Call] = {}
+        self._order: list[_Call] = []
+        self._at = 0
+        self._behind: list[Event] = []
+
+    def add(self, piece: _CallPiece, place: int) -> list[Event]:
+        """Return what can be told now. `place` is the call's index where it has none."""
+        index = place if piece.index is None else piece.index
+        call = self._calls.get(index)
+        if call is None:
+            call = self._calls[index] = _Call(f"call_{self._info.id}{index}")
+            self._order.append(call)
+        call.learn(piece)
+        out = self._order[self._at].told()
+        while self._at + 1 < len(self._order) and self._order[self._at].is_whole():
+            self._at += 1
+            out += self._order[self._at].told()
+        return out
+
+    def behind(self, said: list[Event]) -> list[Event]:
+        """Return what the model says besides calls, unless it has to wait for them."""
+        if not self._order:
+            return said
+        self._behind += said
+        return []
+
+    def close(self) -> list[Event]:
+        """Return all that waited. Raises UpstreamBroken for a piece that belongs to no call."""
+        waited = [event for call in self._order[self._at :] for event in call.told()]
+        if any(call.waits() for call in self._order):
+            raise UpstreamBroken("a tool call has no name, or goes on behind its end")
+        return [*waited, *self._behind]
+
+
+class _Call:
+    """One call, as far as it is known."""
+
+    def __init__(self, identifier: str) -> None:
+        self._id = identifier
+        self._name = ""
+        self._opened = False
+        self._waiting: list[str] = []
+        self._arguments: list[str] = []
+
+    def learn(self, piece: _CallPiece) -> None:
+        self._id = piece.id or self._id
+        if piece.function is not None:
+            self._name = piece.function.name or self._name
+            self._waiting += [piece.function.arguments] if piece.function.arguments else []
+
+    def told(self) -> list[Event]:
+        """Return what was not told yet; nothing before the name is known."""
+        if not self._name:
+            return []
+        out: list[Event] = [] if self._opened else [ToolOpened(self._id, self._name)]
+        self._opened = True
+        out += (ToolPiece(arguments) for arguments in self._waiting)
+        self._arguments += self._waiting
+        self._waiting = []
+        return out
+
+    def is_whole(self) -> bool:
+        try:
+            f.decoder.decode("".join(self._arguments))
+        except f.UNREADABLE:
+            return False
+        return True
+
+    def waits(self) -> bool:
+        return not self._name or any(piece.strip() for piece in self._waiting)
