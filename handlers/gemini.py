@@ -10,26 +10,27 @@ from sanic import Blueprint, HTTPResponse, Request
 from handlers.plain import document
 from handlers.serving import read_fields, services_of, take
 from services.errors import NotFound
+from services.listing import GEMINI
 from services.translation.translate import count_tokens
 
 bp = Blueprint("gemini")
 
 
-@bp.post("/v1beta/models/<call:path>", stream=True, name="call", ctx_surface="gemini")
-@bp.post("/v1/models/<call:path>", stream=True, name="call_v1", ctx_surface="gemini")
-async def call_model(request: Request, call: str) -> HTTPResponse | None:
+@bp.post("/v1beta/models/<model:path>", stream=True, name="call", ctx_surface="gemini")
+@bp.post("/v1/models/<model:path>", stream=True, name="call_v1", ctx_surface="gemini")
+async def call_model(request: Request, model: str) -> HTTPResponse | None:
     """Call a model, Google's way: the model and the method are in the path.
 
     openapi:
     ---
     summary: Gemini's generateContent, streamGenerateContent (server-sent events) and countTokens
     """
-    model, _, method = unquote(call).rpartition(":")
+    name, _, method = unquote(model).rpartition(":")
     serve = _METHODS.get(method)
-    if serve is None or not model:
+    if serve is None or not name:
         offers = ", ".join(_METHODS)
-        raise NotFound(f"there is no method '{method or call}'; models have: {offers}")
-    return await serve(request, model)
+        raise NotFound(f"there is no method '{method}'; models have: {offers}")
+    return await serve(request, name)
 
 
 @bp.get("/v1beta/models", ctx_surface="gemini")
@@ -40,7 +41,7 @@ async def list_models(request: Request) -> HTTPResponse:
     ---
     summary: The models that can be asked for, in Gemini's shape
     """
-    return document(request, await services_of(request).models.gemini(request.ctx.caller))
+    return document(request, await services_of(request).models.all(request.ctx.caller, GEMINI))
 
 
 @bp.get("/v1beta/models/<model:path>", ctx_surface="gemini")
@@ -51,7 +52,7 @@ async def one_model(request: Request, model: str) -> HTTPResponse:
     ---
     summary: One model in Gemini's shape
     """
-    return document(request, services_of(request).models.gemini_one(unquote(model), request.ctx.caller))
+    return document(request, services_of(request).models.one(unquote(model), request.ctx.caller, GEMINI))
 
 
 async def _generate(request: Request, model: str) -> HTTPResponse | None:

@@ -1,4 +1,4 @@
-"""GET /v1/models and /v1/models/{id}, in OpenAI's shape, or in Anthropic's for its clients."""
+"""GET /v1/models and /v1/models/{id}, in the shape that the client reads."""
 
 from __future__ import annotations
 
@@ -8,13 +8,17 @@ from sanic import Blueprint, HTTPResponse, Request
 
 from handlers.plain import document
 from handlers.serving import services_of
+from services.listing import ANTHROPIC, GEMINI, OPENAI, Shape
 
 bp = Blueprint("models")
 
 
-def _is_anthropic(request: Request) -> bool:
-    """Whether an Anthropic client asks: they all send this head field, nobody else does."""
-    return "anthropic-version" in request.headers
+# What only one vendor's clients send → the shape they read; OpenAI's for all others.
+_SHAPES = (("anthropic-version", ANTHROPIC), ("x-goog-api-client", GEMINI), ("x-goog-api-key", GEMINI))
+
+
+def _shape(request: Request) -> Shape:
+    return next((shape for name, shape in _SHAPES if name in request.headers), OPENAI)
 
 
 @bp.get("/v1/models", name="list")
@@ -27,10 +31,7 @@ async def list_models(request: Request) -> HTTPResponse:
     ---
     summary: The models that can be asked for, with context length and capabilities where known
     """
-    models = services_of(request).models
-    if _is_anthropic(request):
-        return document(request, await models.anthropic(request.ctx.caller))
-    return document(request, await models.all(request.ctx.caller))
+    return document(request, await services_of(request).models.all(request.ctx.caller, _shape(request)))
 
 
 @bp.get("/v1/models/<model:path>", name="one")
@@ -43,7 +44,5 @@ async def one_model(request: Request, model: str) -> HTTPResponse:
     ---
     summary: One model
     """
-    models, name = services_of(request).models, unquote(model)
-    if _is_anthropic(request):
-        return document(request, models.anthropic_one(name, request.ctx.caller))
-    return document(request, models.one(name, request.ctx.caller))
+    models = services_of(request).models
+    return document(request, models.one(unquote(model), request.ctx.caller, _shape(request)))

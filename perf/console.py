@@ -74,6 +74,7 @@ def number(value: float) -> str:
 
 LATENCIES = {
     "latency_ms": "total",
+    "first_byte_ms": "first byte",
     "ttft_ms": "first token",
     "gap_ms": "between chunks",
     "wait_ms": "waited to send",
@@ -81,7 +82,7 @@ LATENCIES = {
 
 
 def latency_rows(measured: Mapping[str, Any]) -> list[Row]:
-    """One row for each of total, time to first token and gap that has values."""
+    """One row for each latency that has values."""
     return [
         [title, str(measured[key]["count"]), *(ms(measured[key].get(point)) for point in POINTS)]
         for key, title in LATENCIES.items()

@@ -12,8 +12,9 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Protocol, cast
 
+from perf.dialects import Dialect
 from perf.http1 import AnswerReader
-from perf.sse import StreamJudge
+from perf.judge import StreamJudge
 from perf.workload import Target
 
 SWEEP_SECONDS = 0.05
@@ -26,6 +27,7 @@ class Sendable(Protocol):
     """What the engine needs to know of a request. `Workload` is one."""
 
     stream: bool
+    dialect: Dialect
 
     def parts(self) -> Sequence[bytes]:
         """The bytes to send."""
@@ -44,8 +46,9 @@ class Exchange:
     """One request and what was seen of its answer. Times are `time.perf_counter` seconds, 0 for never."""
 
     __slots__ = (
-        "body", "chunks", "completion_tokens", "deadline", "detail", "ended", "failure", "first_token",
-        "gaps", "intended", "judge", "last_chunk", "prompt_tokens", "sent", "size", "status", "tag", "work",
+        "body", "chunks", "completion_tokens", "deadline", "detail", "ended", "failure", "first_byte",
+        "first_token", "gaps", "intended", "judge", "last_chunk", "prompt_tokens", "sent", "size", "status",
+        "tag", "work",
     )  # fmt: skip
 
     def __init__(self, work: Sendable, intended: float, *, tag: object = None) -> None:
@@ -53,7 +56,9 @@ class Exchange:
         self.intended = intended
         """When it should have started: latencies count from here, so waiting for a slow peer is not lost."""
         self.tag = tag
-        self.sent = self.ended = self.first_token = self.last_chunk = self.deadline = 0.0
+        self.sent = self.ended = self.last_chunk = self.deadline = 0.0
+        self.first_byte = self.first_token = 0.0
+        """Of a stream: of its body, and the first piece that the model wrote."""
         self.status = self.chunks = self.size = self.prompt_tokens = self.completion_tokens = 0
         self.gaps: list[float] = []
         self.failure: str | None = None
@@ -126,9 +131,10 @@ class Connection(asyncio.Protocol):
             if (
                 not exchange.body
                 and exchange.work.stream
-                and self._reader.content_type.startswith(b"text/event-stream")
+                and self._reader.content_type.startswith(exchange.work.dialect.content_type)
             ):
-                judge = exchange.judge = StreamJudge()
+                judge = exchange.judge = StreamJudge(exchange.work.dialect)
+                exchange.first_byte = now
             else:
                 exchange.body.append(piece)
                 return
@@ -194,8 +200,9 @@ def judge_answer(exchange: Exchange) -> None:
             exchange.fail("malformed", "asked for a stream, got " + body[:80].decode(errors="replace"))
         elif not exchange.work.accepts(body):
             exchange.fail("malformed", body[:200].decode(errors="replace"))
-        exchange.prompt_tokens = count_in(body, b'"prompt_tokens"')
-        exchange.completion_tokens = count_in(body, b'"completion_tokens"')
+        dialect = exchange.work.dialect
+        exchange.prompt_tokens = sum(count_in(body, name) for name in dialect.prompt)
+        exchange.completion_tokens = sum(count_in(body, name) for name in dialect.completion)
     exchange.body = []
 
 
@@ -209,8 +216,9 @@ def _judge_stream(exchange: Exchange, judge: StreamJudge) -> None:
     exchange.completion_tokens = judge.completion_tokens or judge.chunks
 
 
-def count_in(body: bytes, key: bytes) -> int:
-    """The whole number behind the last `key` in a JSON text; 0 without one. Much cheaper than parsing."""
+def count_in(body: bytes, name: str) -> int:
+    """The whole number behind the last member `name` of a JSON text; 0 without. Far cheaper than parsing."""
+    key = b'"%b"' % name.encode()
     at = body.rfind(key)
     digits = body[at + len(key) : at + len(key) + 24].lstrip(b" :") if at >= 0 else b""
     length = 0

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
+SENDABLE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
+"""What the head of a request can carry."""
 MAX_HEAD = 64 * 1024
 NO_BODY = frozenset({204, 304})
 

@@ -18,7 +18,8 @@ from perf.engine import Sendable
 from perf.loops import Edge, Plan, Run, on_interrupt
 from perf.meter import Meter
 from perf.options import MAX_SECONDS, Ask, ask_options, make_target, output_option, target_options
-from perf.workload import ENDPOINTS, Target
+from perf.surfaces import ENDPOINTS
+from perf.workload import Target
 
 MAX_REQUESTS = 100_000_000
 
@@ -61,7 +62,11 @@ async def measure(
             await run.open(SCHEDULES[shape.arrivals](shape.rate), connections=shape.connections)
     finally:
         gc.unfreeze()
-    return {**meter.report(), "generator_cpu_share": round(run.generator_share, 3)}
+    return {
+        **meter.report(),
+        "generator_cpu_share": round(run.generator_share, 3),
+        "interrupted": run.interrupted,
+    }
 
 
 def ticker(show: Callable[[float, str], None]) -> Callable[[Meter], None]:
@@ -76,7 +81,7 @@ def ticker(show: Callable[[float, str], None]) -> Callable[[Meter], None]:
 
 @click.command(context_settings={"show_default": True})
 @target_options
-@click.option("--endpoint", type=click.Choice(list(ENDPOINTS)), default="chat", help="What to call.")
+@click.option("--surface", type=click.Choice(list(ENDPOINTS)), default="chat", help="What to call, and how.")
 @ask_options
 @click.option(
     "--identical", is_flag=True, help="Send the very same request each time (shared and cached answers)."
@@ -104,7 +109,7 @@ def ticker(show: Callable[[float, str], None]) -> Callable[[Meter], None]:
 @output_option
 def main(
     base_url: str, key: str | None, ca: Path | None, insecure: bool, timeout: float, quiet: bool,
-    endpoint: str, model: str, stream: bool, prompt_bytes: int, max_tokens: int | None, identical: bool,
+    surface: str, model: str, stream: bool, prompt_bytes: int, max_tokens: int | None, identical: bool,
     concurrency: int, rate: float | None, arrivals: str, connections: int, duration: float,
     requests: int | None, warmup: float, output: Path | None,
 ) -> None:  # fmt: skip
@@ -118,30 +123,32 @@ def main(
     Try:
       python -m perf.load --key $KEY --concurrency 64 --duration 20
       python -m perf.load --key $KEY --stream --rate 50 --output results/stream.json
-      python -m perf.load --key $KEY --endpoint embeddings --model text-embedding-3-small --requests 1000
+      python -m perf.load --key $KEY --surface messages --model anthropic--claude-4.6-sonnet --stream
+      python -m perf.load --key $KEY --surface embeddings --model text-embedding-3-small --requests 1000
       python -m perf.report results/stream.json
 
-    A stream is good only if it had a finish reason and [DONE]. Ctrl-C ends a run early and keeps what was
-    measured. Exit status 1 if no request succeeded.
+    A stream is good only if it ended as its surface ends one: with a finish reason, then [DONE],
+    message_stop or response.completed; Gemini's has only the former. Ctrl-C ends a run early and keeps what
+    was measured. Exit status 1 if no request succeeded.
     """
     target = make_target(base_url, ca=ca, insecure=insecure)
-    if stream and not ENDPOINTS[endpoint].streams:
-        raise click.UsageError(f"--stream: {endpoint} has no streams")
-    ask = Ask(endpoint, model, stream, prompt_bytes, max_tokens, identical)
+    if stream and not ENDPOINTS[surface].streams:
+        raise click.UsageError(f"--stream: {surface} has no streams")
+    ask = Ask(surface, model, stream, prompt_bytes, max_tokens, identical)
     work = ask.workload(target, key)
     shape = Shape(concurrency, rate, arrivals, connections)
     plan = Plan(duration, warmup=warmup, requests=requests, drain=timeout, timeout=timeout)
     options = {
-        "base_url": base_url, "endpoint": endpoint, "model": model, "stream": stream,
+        "base_url": base_url, "surface": surface, "model": model, "stream": stream,
         "prompt_bytes": prompt_bytes, "max_tokens": max_tokens, "identical": identical,
         "concurrency": None if rate else concurrency, "rate": rate, "arrivals": arrivals if rate else None,
         "duration": duration, "requests": requests, "warmup": warmup,
     }  # fmt: skip
     about = results.about()
-    with console.progress(f"{endpoint} on {target.authority}", warmup + duration, quiet=quiet) as show:
+    with console.progress(f"{surface} on {target.authority}", warmup + duration, quiet=quiet) as show:
         measured = uvloop.run(measure(target, work, shape, plan, tick=ticker(show), interruptible=True))
     document = {**about, "options": options, "measured": measured}
-    console.show_measured(f"{endpoint} on {base_url}", measured)
+    console.show_measured(f"{surface} on {base_url}", measured)
     if measured["generator_cpu_share"] > 0.9:
         console.out.print(
             "[yellow]The generator used its whole core: the figures are its limit, not the target's."

@@ -60,7 +60,7 @@ class Run:
         self.generator_share = 0.0
         """CPU of this process during the window, as a share of a core."""
         self._stopping = False
-        self._interrupted = False
+        self.interrupted = False
         self._over = asyncio.Event()
 
     async def closed(self, concurrency: int) -> None:
@@ -88,7 +88,7 @@ class Run:
 
     def interrupt(self) -> None:
         """End the run now; what was measured until then is kept."""
-        self._interrupted = self._stopping = True
+        self.interrupted = self._stopping = True
         self._over.set()
 
     def _engine(self, connections: int, on_finish: Callable[[Exchange], None]) -> Engine:
@@ -145,7 +145,7 @@ class Run:
         self._at("end", engine)
         self._meter.close_window(_now())
         self._stopping = True
-        if engine.pending and not self._interrupted:
+        if engine.pending and not self.interrupted:
             self._over.clear()
             await self._wait(plan.drain)
         engine.give_up()

@@ -25,6 +25,7 @@ class Meter:
 
     def __init__(self, *, bucket_seconds: float = 1.0) -> None:
         self.total = Histogram()
+        self.first_byte = Histogram()
         self.ttft = Histogram()
         self.gap = Histogram()
         self.wait = Histogram()
@@ -73,6 +74,8 @@ class Meter:
         due = exchange.intended
         self.total.record(ended - due)
         self.wait.record(exchange.sent - due)
+        if exchange.first_byte:
+            self.first_byte.record(exchange.first_byte - due)
         if exchange.first_token:
             self.ttft.record(exchange.first_token - due)
             for gap in exchange.gaps:
@@ -162,9 +165,14 @@ class Meter:
             "per_second": {name: round(value, 3) for name, value in per_second.items()},
             "tokens": {"prompt": self.prompt_tokens, "completion": self.completion_tokens},
             "latency_ms": self.total.summary(),
+            "first_byte_ms": self.first_byte.summary(),
             "ttft_ms": self.ttft.summary(),
             "gap_ms": self.gap.summary(),
             "wait_ms": self.wait.summary(),
-            "distributions": {"latency": self.total.distribution(), "ttft": self.ttft.distribution()},
+            "distributions": {
+                "latency": self.total.distribution(),
+                "first_byte": self.first_byte.distribution(),
+                "ttft": self.ttft.distribution(),
+            },
             "timeline": self.timeline(),
         }

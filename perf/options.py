@@ -9,15 +9,9 @@ from typing import Any, TypeVar
 
 import click
 
-from perf.workload import (
-    ENDPOINTS,
-    Target,
-    Workload,
-    bearer,
-    chat_body,
-    embeddings_body,
-    tls_context,
-)  # fmt: skip
+from perf.http1 import SENDABLE
+from perf.surfaces import ENDPOINTS, Question
+from perf.workload import Target, Workload, bearer, prompt, tls_context
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 MAX_SECONDS = 86_400.0
@@ -34,10 +28,17 @@ def _together(*options: Callable[[Any], Any]) -> Callable[[Command], Command]:
     return decorate
 
 
+def _sendable(_: click.Context, option: click.Parameter, key: str | None) -> str | None:
+    """The key, or a usage error that does not quote it."""
+    if key is not None and not SENDABLE.fullmatch(key):
+        raise click.BadParameter("a key is Latin-1 text without line breaks", param=option)
+    return key
+
+
 target_options = _together(
     click.option("--base-url", envvar="BACKEND_URL", default="http://127.0.0.1:3001", show_default=True,
                  help="Where the gateway is; with or without /v1. [env: BACKEND_URL]"),
-    click.option("--key", envvar="PERF_KEY", default=None,
+    click.option("--key", envvar="PERF_KEY", default=None, callback=_sendable,
                  help="Client key, sent as a bearer token and never written down. [env: PERF_KEY]"),
     click.option("--ca", type=click.Path(exists=True, dir_okay=False, path_type=Path), default=None,
                  help="PEM file of the authority that signed an https target."),
@@ -49,7 +50,7 @@ target_options = _together(
 
 ask_options = _together(
     click.option("--model", default="gpt-5", help="Public name of the model."),
-    click.option("--stream", is_flag=True, help="Ask for a stream (chat only)."),
+    click.option("--stream", is_flag=True, help="Ask for a stream, where there are any."),
     click.option("--prompt-bytes", type=click.IntRange(0, 16_000_000), default=800,
                  help="Size of the prompt."),
     click.option("--max-tokens", type=click.IntRange(1), default=None, help="Limit of the answer."),
@@ -85,33 +86,21 @@ def make_target(base_url: str, *, ca: Path | None, insecure: bool) -> Target:
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """What to ask for: an endpoint by name, and the size of the question."""
+    """What to ask for: a surface by name, and the size of the question."""
 
-    endpoint: str = "chat"
+    surface: str = "chat"
     model: str = "gpt-5"
     stream: bool = False
     prompt_bytes: int = 800
     max_tokens: int | None = None
     identical: bool = False
 
-    def workload(self, target: Target, key: str | None, *, label: str | None = None) -> Workload:
+    def workload(self, target: Target, key: str | None) -> Workload:
         """The requests for this question."""
-        endpoint = ENDPOINTS[self.endpoint]
-        return Workload(
-            label or self.endpoint,
-            target,
-            endpoint,
-            body=self._body(),
-            headers=bearer(key),
-            stream=self.stream and endpoint.streams,
-            identical=self.identical,
+        endpoint = ENDPOINTS[self.surface]
+        question = Question(
+            prompt(self.prompt_bytes), self.model, self.max_tokens, stream=self.stream and endpoint.streams
         )
-
-    def _body(self) -> dict[str, Any] | None:
-        if self.endpoint == "chat":
-            return chat_body(
-                self.model, prompt_bytes=self.prompt_bytes, max_tokens=self.max_tokens, stream=self.stream
-            )
-        if self.endpoint == "embeddings":
-            return embeddings_body(self.model, prompt_bytes=self.prompt_bytes)
-        return None
+        return Workload(
+            self.surface, target, endpoint, question, headers=bearer(key), identical=self.identical
+        )

@@ -4,20 +4,24 @@ JSON Lines, UTF-8, one finished request a line, in the order in which they finis
 
     {"at": 12.345, "method": "POST", "path": "/v1/chat/completions",
      "headers": {"content-type": "application/json"}, "body": null, "body_bytes": 1834,
-     "stream": true, "model": "gpt-5", "status": 200, "ttft_ms": 412.0, "total_ms": 2210.5,
+     "stream": true, "model": "gpt-5", "status": 200, "first_byte_ms": 412.0, "total_ms": 2210.5,
      "prompt_tokens": 402, "completion_tokens": 187}
 
 =================  ====================================================================================
 `at`               seconds at which the request arrived, on a clock that all lines share; only differences
                    count, and the earliest line is the start of the replay; required
-`method` `path`    as received, the path with its query; `path` is required, `method` is POST by default
+`method` `path`    of the request, the path with its query; `path` is required, `method` is POST by default.
+                   Replay sends them as they are, and judges a stream by its path. The gateway's recorder
+                   writes each surface's own path, whichever spelling of it the caller used
 `headers`          a few harmless ones; never a credential: those named in `SECRET_HEADERS` are refused
 `body`             the request's JSON, or null: bodies are off by default, and then replay makes up a
                    prompt such that the body has about `body_bytes` bytes
 `body_bytes`       bytes of the body as received
 `stream` `model`   of the request
 `status`           HTTP status answered; 499 when the caller left
-`ttft_ms`          milliseconds to the first output of a stream, null otherwise
+`first_byte_ms`    milliseconds to the first byte of a stream's body, null otherwise. No time to first token:
+                   what comes first may be a role or an opened block, and a gateway that passes bytes on
+                   should not have to look into each. Replay measures its first byte to compare
 `total_ms`         milliseconds until the answer was complete, null if it never was
 `*_tokens`         usage as answered, null where unknown
 =================  ====================================================================================
@@ -28,7 +32,6 @@ crash. Everything else is an error that names the line.
 
 from __future__ import annotations
 
-import re
 from array import array
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,13 +39,13 @@ from typing import Any
 
 import msgspec
 
+from perf.http1 import SENDABLE
+
 SECRET_HEADERS = frozenset(
     {"authorization", "x-api-key", "api-key", "x-goog-api-key", "cookie", "proxy-authorization"}
 )
 MAX_LINE = 64 * 1024 * 1024
 MAX_LINES = 10_000_000
-_SENDABLE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
-"""What the head of a request can carry."""
 
 
 class RecordingError(ValueError):
@@ -61,7 +64,7 @@ class Recorded(msgspec.Struct, kw_only=True):
     stream: bool = False
     model: str | None = None
     status: int | None = None
-    ttft_ms: float | None = None
+    first_byte_ms: float | None = None
     total_ms: float | None = None
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
@@ -73,7 +76,7 @@ class Recorded(msgspec.Struct, kw_only=True):
             raise ValueError("`path` must begin with /")
         if self.body_bytes < 0:
             raise ValueError("`body_bytes` must be 0 or more")
-        if not all(map(_SENDABLE.fullmatch, (self.method, self.path, *self.headers, *self.headers.values()))):
+        if not all(map(SENDABLE.fullmatch, (self.method, self.path, *self.headers, *self.headers.values()))):
             raise ValueError("`method`, `path` and `headers` must be Latin-1 without line breaks")
         if secret := SECRET_HEADERS.intersection(name.lower() for name in self.headers):
             raise ValueError(f"`headers` must not carry a credential: {', '.join(sorted(secret))}")

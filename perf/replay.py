@@ -10,6 +10,7 @@ import contextlib
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from perf.meter import Meter
 from perf.options import MAX_SECONDS, make_target, output_option, target_options
 from perf.recording import SECRET_HEADERS, Recorded, Recording, RecordingError
 from perf.stats import Histogram
+from perf.surfaces import Question, endpoint_of
 from perf.workload import Target, bearer, encode, fresh_prompt
 
 _OURS = SECRET_HEADERS | {"host", "content-length", "connection", "transfer-encoding", "accept-encoding",
@@ -35,27 +37,21 @@ CALLER_LEFT = 499
 
 def synthetic_body(recorded: Recorded) -> dict[str, Any]:
     """A body for a line without one, of about `body_bytes` bytes when encoded, and like no other."""
-    embeddings = "embeddings" in recorded.path
-    body: dict[str, Any] = {"model": recorded.model} if recorded.model else {}
-    if recorded.stream:
-        body |= {"stream": True, "stream_options": {"include_usage": True}}
-    room = recorded.body_bytes - len(encode(_with_prompt(body, "", embeddings=embeddings)))
-    return _with_prompt(body, fresh_prompt(max(room, 1)), embeddings=embeddings)
-
-
-def _with_prompt(body: Mapping[str, Any], text: str, *, embeddings: bool) -> dict[str, Any]:
-    return (
-        {**body, "input": text} if embeddings else {**body, "messages": [{"role": "user", "content": text}]}
-    )
+    build = endpoint_of(recorded.path).body
+    assert build is not None, "only requests with a body are made up"
+    asked = Question(model=recorded.model, stream=recorded.stream)
+    room = recorded.body_bytes - len(encode(build(asked)))
+    return build(replace(asked, text=fresh_prompt(max(room, 1))))
 
 
 class Replayed:
     """A recorded request, ready to be sent to another target."""
 
-    __slots__ = ("_bytes", "stream")
+    __slots__ = ("_bytes", "dialect", "stream")
 
     def __init__(self, recorded: Recorded, target: Target, headers: Mapping[str, str]) -> None:
         self.stream = recorded.stream and recorded.method == "POST"
+        self.dialect = endpoint_of(recorded.path).dialect
         payload = b""
         if recorded.body is not None:
             payload = encode(recorded.body)
@@ -85,7 +81,7 @@ class Comparison:
     def __init__(self) -> None:
         self.meter = Meter()
         self.meter.open_window(time.perf_counter())
-        self.total, self.ttft = Histogram(), Histogram()
+        self.total, self.first_byte = Histogram(), Histogram()
         self.statuses: Counter[tuple[int, int]] = Counter()
         self.mismatches: list[str] = []
         self._tokens = Counter[str]()
@@ -101,7 +97,7 @@ class Comparison:
             self._compare(recorded, exchange)
         if exchange.failure is not None:
             return  # it adds nothing to the replayed figures, so neither to the recorded
-        for value, histogram in ((recorded.total_ms, self.total), (recorded.ttft_ms, self.ttft)):
+        for value, histogram in ((recorded.total_ms, self.total), (recorded.first_byte_ms, self.first_byte)):
             if value is not None:
                 histogram.record(value / 1e3)
         self._tokens["prompt"] += recorded.prompt_tokens or 0
@@ -123,9 +119,12 @@ class Comparison:
         return {
             "recorded": {
                 "latency_ms": self.total.summary(),
-                "ttft_ms": self.ttft.summary(),
+                "first_byte_ms": self.first_byte.summary(),
                 "tokens": {"prompt": self._tokens["prompt"], "completion": self._tokens["completion"]},
-                "distributions": {"latency": self.total.distribution(), "ttft": self.ttft.distribution()},
+                "distributions": {
+                    "latency": self.total.distribution(),
+                    "first_byte": self.first_byte.distribution(),
+                },
             },
             "measured": self.meter.report(),
             "statuses": {
@@ -248,10 +247,10 @@ async def _drain(engine: Engine, seconds: float) -> None:
 def show_comparison(report: Mapping[str, Any]) -> None:
     """The tables at the end."""
     rows = []
-    for key, title in (("latency_ms", "total"), ("ttft_ms", "first token")):
+    for key, title in console.LATENCIES.items():
         for side, name in (("recorded", "recorded"), ("measured", "replayed")):
-            values = report[side][key]
-            if values["count"]:
+            values = report[side].get(key)
+            if values and values["count"]:
                 figures = (console.ms(values[point]) for point in console.POINTS)
                 rows.append([f"{title}, {name}", str(values["count"]), *figures])
     console.table("Recorded and replayed", ["", "count", *console.POINTS], rows)

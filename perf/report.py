@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from itertools import chain, count
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ def measurements(result: Result) -> dict[str, Mapping[str, Any]]:
     """The measured sets in a result, by name; none in one of resources."""
     kind = result["kind"]
     if kind == "load":
-        return {result["options"].get("endpoint", "load"): result["measured"]}
+        return {result["options"].get("surface", "load"): result["measured"]}
     if kind == "run":
         return dict(result["targets"])
     if kind == "replay":
@@ -96,10 +97,10 @@ def _plots(result: Result, directory: Path, stem: str) -> list[Section]:
         draw("percentiles", "Latency percentiles", lambda path: plots.percentiles(path, measured))
         draw("latency", "Latency distribution",
              lambda path: plots.distribution(path, measured, "latency", "Latency distribution"))  # fmt: skip
-    first = {name: one for name, one in measured.items() if one["distributions"]["ttft"]}
-    if first:
-        title = "Time to first token"
-        draw("ttft", title, lambda path: plots.distribution(path, first, "ttft", title))
+    for key, title in (("first_byte", "Time to first byte"), ("ttft", "Time to first token")):
+        shown = {name: one for name, one in measured.items() if one["distributions"].get(key)}
+        if shown:
+            draw(key, title, partial(plots.distribution, measured=shown, key=key, title=title))
     timed = {name: one for name, one in measured.items() if one.get("timeline")}
     if timed:
         draw("throughput", "Throughput over time", lambda path: plots.throughput(path, timed))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,22 @@ def _measure(
 ) -> Any:
     plan = Plan(seconds, drain=timeout, timeout=timeout)
     with console.progress(f"{work.label} on {target.authority}", seconds, quiet=quiet) as show:
-        return uvloop.run(measure(target, work, Shape(concurrency), plan, tick=ticker(show)))
+        return uvloop.run(
+            measure(target, work, Shape(concurrency), plan, tick=ticker(show), interruptible=True)
+        )
+
+
+def until_interrupted(
+    steps: Iterable[tuple[str, float]], measure_one: Callable[[str, float], Any]
+) -> dict[str, Any]:
+    """The report of each target, up to the one during or before which Ctrl-C was pressed."""
+    measured: dict[str, Any] = {}
+    with contextlib.suppress(KeyboardInterrupt):  # between two targets, when no loop catches the signal
+        for name, seconds in steps:
+            measured[name] = measure_one(name, seconds)
+            if measured[name]["interrupted"]:
+                break
+    return measured
 
 
 def show_verdicts(verdicts: list[Verdict]) -> None:
@@ -104,18 +120,22 @@ def main(
       models   100 ms   250 ms   500 ms   50           40, 100, 200 ms
       health   50 ms    100 ms   200 ms   100          20, 50, 100 ms
 
-    Errors may not exceed 1 %. Exit status 1 if a target is missed.
+    Errors may not exceed 1 %. Ctrl-C ends it early: what was measured until then is judged and written, and
+    the other targets are left out. Exit status 1 if a target is missed, or was not measured to its end.
     """
     target = make_target(base_url, ca=ca, insecure=insecure)
     source = make_source(pid, container)
     stamp, about = results.stamp(), results.about()
-    measured: dict[str, Any] = {}
+    steps = phases(tuple(dict.fromkeys(names)), duration)
+
+    def measure_one(name: str, seconds: float) -> Any:
+        work = Ask(name, model, stream, prompt_bytes, max_tokens).workload(target, key)
+        return _measure(target, work, concurrency, seconds, timeout, quiet=quiet)
+
     with contextlib.ExitStack() as stack:
         sampler = stack.enter_context(Sampler(source, interval=interval)) if source is not None else None
-        for name, seconds in phases(tuple(dict.fromkeys(names)), duration):
-            ask = Ask(name, model, stream, prompt_bytes, max_tokens)
-            work = ask.workload(target, key, label=name)
-            measured[name] = _measure(target, work, concurrency, seconds, timeout, quiet=quiet)
+        measured = until_interrupted(steps, measure_one)
+    complete = len(measured) == len(steps) and not any(one["interrupted"] for one in measured.values())
     verdicts = [judge(name, report, concurrency=concurrency) for name, report in measured.items()]
     for name, report in measured.items():
         console.show_measured(f"{name} on {base_url}", report)
@@ -134,7 +154,10 @@ def main(
     judged = [{**asdict(verdict), "met": verdict.met} for verdict in verdicts]
     document = {**about, "options": options, "targets": measured, "verdicts": judged}
     console.out.print(f"written: {results.write(output_dir / f'perf_test_{stamp}.json', 'run', document)}")
-    if not all(verdict.met for verdict in verdicts):
+    if not complete:
+        left_out = ", ".join(name for name, _ in steps if name not in measured) or "nothing"
+        console.out.print(f"[yellow]interrupted; left out: {left_out}")
+    if not complete or not all(verdict.met for verdict in verdicts):
         raise SystemExit(1)
 
 

@@ -1,4 +1,4 @@
-"""What is sent: endpoints as data, bodies with a prompt of a given size, and where it goes."""
+"""What is sent: requests with a prompt of a given size, ready as bytes, and where they go."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import ujson
 
 from perf.http1 import request_head
+from perf.surfaces import Endpoint, Question
 
 _WORDS = "the harbour was quiet before dawn and every boat had come home with its nets full of silver light "
 _COUNTER = "#0000000000"
@@ -21,23 +22,8 @@ _COUNTER = "#0000000000"
 _numbers = itertools.count(time.time_ns() // 1000)
 
 
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """A path to measure, and a mark that every good unary answer contains."""
-
-    method: str
-    path: str
-    mark: bytes
-    streams: bool = False
-
-
-ENDPOINTS: Mapping[str, Endpoint] = {
-    "chat": Endpoint("POST", "/v1/chat/completions", b'"choices"', streams=True),
-    "embeddings": Endpoint("POST", "/v1/embeddings", b'"data"'),
-    "models": Endpoint("GET", "/v1/models", b'"data"'),
-    "health": Endpoint("GET", "/health", b""),
-    "ready": Endpoint("GET", "/health/ready", b""),
-}
+_BESIDE_V1 = ("/v1/", "/v1beta/", "/health", "/model/", "/anthropic/", "/openai/")
+"""Paths that stand beside `/v1`, not below it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +54,7 @@ class Target:
     def path(self, path: str) -> str:
         """The path below the base URL; a `/v1` at the end of the base is not said twice."""
         prefix = self.prefix
-        if prefix.endswith("/v1") and path.startswith(("/v1/", "/health")):
+        if prefix.endswith("/v1") and path.startswith(_BESIDE_V1):
             prefix = prefix.removesuffix("/v1")
         return prefix + path
 
@@ -102,21 +88,6 @@ def encode(body: Mapping[str, Any]) -> bytes:
     return ujson.dumps(body, ensure_ascii=False, escape_forward_slashes=False).encode()
 
 
-def chat_body(model: str, *, prompt_bytes: int, max_tokens: int | None, stream: bool) -> dict[str, Any]:
-    """A chat completion request whose user message has `prompt_bytes` bytes."""
-    body: dict[str, Any] = {"model": model, "messages": [{"role": "user", "content": prompt(prompt_bytes)}]}
-    if max_tokens is not None:
-        body["max_tokens"] = max_tokens
-    if stream:
-        body |= {"stream": True, "stream_options": {"include_usage": True}}
-    return body
-
-
-def embeddings_body(model: str, *, prompt_bytes: int) -> dict[str, Any]:
-    """An embeddings request for one text of `prompt_bytes` bytes."""
-    return {"model": model, "input": prompt(prompt_bytes)}
-
-
 class Workload:
     """Requests of one kind, ready as bytes.
 
@@ -130,24 +101,23 @@ class Workload:
         label: str,
         target: Target,
         endpoint: Endpoint,
+        question: Question = Question(),
         *,
-        body: Mapping[str, Any] | None = None,
         headers: Mapping[str, str] | None = None,
-        stream: bool = False,
         identical: bool = False,
     ) -> None:
         self.label = label
-        self.endpoint = endpoint
-        self.stream = stream
-        payload = b"" if body is None else encode(body)
-        self._before, self._after = (payload, None) if identical else _split(payload)
-        fields = {"accept": "text/event-stream" if stream else "application/json", **(headers or {})}
+        self.stream = question.stream
+        self.dialect = endpoint.dialect
+        self._mark = endpoint.mark
+        payload = b"" if endpoint.body is None else encode(endpoint.body(question))
+        before, self._after = (payload, None) if identical else _split(payload)
+        fields = {"accept": self.dialect.content_type.decode() if self.stream else "application/json"}
+        fields |= headers or {}
         if payload:
             fields.setdefault("content-type", "application/json")
-        path = target.path(endpoint.path)
-        self._before = (
-            request_head(endpoint.method, path, target.authority, fields, len(payload)) + self._before
-        )
+        path = target.path(endpoint.at(question))
+        self._before = request_head(endpoint.method, path, target.authority, fields, len(payload)) + before
 
     def parts(self) -> Sequence[bytes]:
         """The next request, as buffers to be written one after the other."""
@@ -157,7 +127,7 @@ class Workload:
 
     def accepts(self, body: bytes) -> bool:
         """Whether a unary answer carries the endpoint's mark."""
-        return self.endpoint.mark in body
+        return self._mark in body
 
 
 def _split(payload: bytes) -> tuple[bytes, bytes | None]:

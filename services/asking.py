@@ -11,7 +11,7 @@ from typing import Protocol
 
 import msgspec
 
-from services.calls import Call
+from services.calls import Call, Caller
 from services.catalog import Model
 from services.deployments import Deployment
 from services.errors import BadRequest
@@ -76,7 +76,7 @@ def prepare(ask: Ask, model: Model, deployment: Deployment, *, api_version: str)
         version=deployment.version or "latest",
         modules=options.orchestration,
         fetched=ask.fetched,
-        caller=_tag(ask.call.caller.id),
+        caller=caller_tag(ask.call.caller),
         mint=_mint,
     )
     return ask.prepare(ask.body, target)
@@ -84,6 +84,11 @@ def prepare(ask: Ask, model: Model, deployment: Deployment, *, api_version: str)
 
 def _mint() -> tuple[str, int]:
     return f"{_random.getrandbits(96):024x}", int(time.time())
+
+
+def caller_tag(caller: Caller) -> str:
+    """Return what tells this caller's stored answers from those of others (`Target.caller`)."""
+    return _tag(caller.id)
 
 
 @lru_cache(maxsize=4096)

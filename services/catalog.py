@@ -14,6 +14,9 @@ A name is looked up, in this order, and the first hit wins:
    first in the catalogue's order, which is the newest.
 
 Nothing else: a name that is not found is an error, never another model.
+
+SAP's orchestration reaches every model through one deployment. A model is served that way, and no other, where
+the configuration says so (its `family`, or modules of orchestration around it) or where it runs nowhere else.
 """
 
 from __future__ import annotations
@@ -27,10 +30,11 @@ from typing import NamedTuple
 import msgspec
 from cachetools import LRUCache
 
+from services.candidates import Orchestration, is_model, native
 from services.deployments import ORCHESTRATION, AccountDeployments, Deployment
 from services.errors import UnknownModel
 from services.options import ModelOptions
-from services.translation.capabilities import ModelFacts, aliases_for, facts_for, override
+from services.translation.capabilities import ModelFacts, aliases_for, facts_for, names_on, override
 
 NAMES_CACHED = 4096
 LONGEST_NAME = 256
@@ -92,6 +96,13 @@ class Model(msgspec.Struct, frozen=True):
     facts_by_model: Mapping[str, ModelFacts]
     shares: bool = False
     """Whether the candidates were given weights of their own, to split the model's traffic (a rollout)."""
+    orchestrated: Model | None = None
+    """The same by orchestration, for a model that is served in another way."""
+
+    def through_orchestration(self) -> Model | None:
+        """Return the model as SAP's orchestration serves it; None where no deployment of it is there."""
+        model = self if self.family == ORCHESTRATION else self.orchestrated
+        return model if model is not None and model.candidates else None
 
     def facts_of(self, deployment: Deployment) -> ModelFacts:
         """Return the facts of this candidate's backend model: during a rollout they may differ."""
@@ -115,10 +126,11 @@ class Catalog:
     def update(self, deployments: Mapping[str, AccountDeployments]) -> None:
         """Rebuild from what is known of the sub-accounts, given in the order of the configuration."""
         notes: list[str] = []
-        models = {}
-        for name in self._names(deployments):
-            options = self._options.get(name, _NO_OPTIONS)
-            models[name] = _model(name, options, tuple(_gather(name, options, deployments)), notes)
+        orchestrations = [Orchestration(known, notes) for known in deployments.values()]
+        models = {
+            name: self._model(name, deployments, orchestrations, notes)
+            for name in self._names(deployments, orchestrations)
+        }
         self._index = _Index(models, tuple(notes))
 
     def resolve(self, name: str, *, allowed: Allowed = _anything) -> Model:
@@ -140,6 +152,18 @@ class Catalog:
         text = f"The model {name[:100]!r} does not exist here.{hint} GET /v1/models lists the models."
         return UnknownModel(text, param="model")
 
+    def serving(self, origin: str, *, allowed: Allowed = _anything) -> Model | None:
+        """Return the first model that has the deployment "sub-account/id" among its candidates.
+
+        `allowed` says which names may be found.
+        """
+        serving = (
+            model
+            for model in self._index.names.values()
+            if allowed(model.name) and any(one.origin == origin for one in model.candidates)
+        )
+        return next(serving, None)
+
     def listing(self) -> tuple[Model, ...]:
         """Return the models to show, by name: not hidden, and with a deployment that serves them."""
         return self._index.listed
@@ -153,13 +177,40 @@ class Catalog:
         """What the operator should know: double meanings, and deployments left out."""
         return self._index.notes
 
-    def _names(self, deployments: Mapping[str, AccountDeployments]) -> dict[str, None]:
+    def _names(
+        self, deployments: Mapping[str, AccountDeployments], orchestrations: Iterable[Orchestration]
+    ) -> dict[str, None]:
         names = dict.fromkeys(self._options)
         for account in deployments.values():
             names |= dict.fromkeys(account.configured)
         for account in deployments.values():
-            names |= dict.fromkeys(one.model for one in account.discovered if _is_model(one))
+            names |= dict.fromkeys(one.model for one in account.discovered if is_model(one))
+        nowhere_else = names_on(ORCHESTRATION)
+        for one in orchestrations:
+            names |= dict.fromkeys(name for name in nowhere_else if one.reaches(name))
         return names
+
+    def _model(
+        self,
+        name: str,
+        deployments: Mapping[str, AccountDeployments],
+        orchestrations: Iterable[Orchestration],
+        notes: list[str],
+    ) -> Model:
+        options = self._options.get(name, _NO_OPTIONS)
+        only = _is_orchestrated(name, options)
+        through = tuple(
+            deployment for one in orchestrations for deployment in one.serving(name, options, only=only)
+        )
+        if only and not through:
+            notes.append(f"{name}: it is served through orchestration, and no such deployment runs")
+        orchestrated = (
+            _model(name, options, through, notes, family=ORCHESTRATION) if only or through else None
+        )
+        if orchestrated is not None and only:
+            return orchestrated
+        model = _model(name, options, tuple(native(name, options, deployments)), notes)
+        return msgspec.structs.replace(model, orchestrated=orchestrated)
 
 
 class _Index:
@@ -248,38 +299,25 @@ def _literal_characters(alias: str) -> int:
 _NO_OPTIONS = ModelOptions()
 
 
-def _is_model(deployment: Deployment) -> bool:
-    return bool(deployment.model) and deployment.executable != ORCHESTRATION
+def _is_orchestrated(name: str, options: ModelOptions) -> bool:
+    """Whether orchestration is the only way to the model."""
+    if options.orchestration or options.family == ORCHESTRATION:
+        return True
+    return not options.family and facts_for(options.model or name).executable == ORCHESTRATION
 
 
-def _gather(
-    name: str, options: ModelOptions, accounts: Mapping[str, AccountDeployments]
-) -> Iterator[Deployment]:
-    """Yield a name's deployments once each: configured before discovered, sub-account by sub-account."""
-    backend = options.model or name
-    for known in accounts.values():
-        if options.sub_accounts and known.account.name not in options.sub_accounts:
-            continue
-        discovered = [one for one in known.discovered if one.model == backend and _is_model(one)]
-        named = (
-            *known.configured.get(name, ()),
-            *(known.configured.get(backend, ()) if backend != name else ()),
-        )
-        by_id: dict[str, Deployment] = {}
-        for one in (*named, *discovered):
-            by_id.setdefault(one.id, one)
-        for one in by_id.values():
-            weight = one.weight * options.weights.get(one.id, 1.0) * known.account.weight
-            if weight > 0:
-                yield msgspec.structs.replace(one, weight=weight, model=one.model or backend)
-
-
-def _model(name: str, options: ModelOptions, deployments: tuple[Deployment, ...], notes: list[str]) -> Model:
+def _model(
+    name: str,
+    options: ModelOptions,
+    deployments: tuple[Deployment, ...],
+    notes: list[str],
+    *,
+    family: str = "",
+) -> Model:
     backend = deployments[0].model if deployments else options.model or name
-    family = (
-        options.family or next(filter(None, map(_family, deployments)), "") or facts_for(backend).executable
-    )
-    kept = [one for one in deployments if options.family or _family(one) in ("", family)]
+    told = family or options.family
+    family = told or next(filter(None, map(_family, deployments)), "") or facts_for(backend).executable
+    kept = [one for one in deployments if told or _family(one) in ("", family)]
     for one in deployments:
         if one not in kept:
             notes.append(
@@ -318,8 +356,11 @@ def _family(deployment: Deployment) -> str:
 def _facts(model: str, family: str, options: ModelOptions) -> ModelFacts:
     """Return the catalogue's facts with the configuration on top."""
     rules = options.rules
+    capabilities = dict(options.capabilities)
+    if family == ORCHESTRATION:  # it has but one dialect
+        capabilities.pop("dialect", None)
     facts = override(
-        facts_for(model, family, str(options.capabilities.get("dialect", ""))),
+        facts_for(model, family, str(capabilities.get("dialect", ""))),
         keep=rules.keep,
         drop=rules.drop,
         refuse=rules.refuse,
@@ -327,7 +368,7 @@ def _facts(model: str, family: str, options: ModelOptions) -> ModelFacts:
     )
     return msgspec.structs.replace(
         facts,
-        **options.capabilities,
+        **capabilities,
         context_length=options.context_length or facts.context_length,
         max_output_tokens=options.max_output_tokens or facts.max_output_tokens,
     )

@@ -56,6 +56,8 @@ class Deployment(msgspec.Struct, frozen=True, gc=False):
     """The backend's name of the model; empty for orchestration."""
     version: str = ""
     weight: float = 1.0
+    started_at: str = ""
+    """When it began to run, or else was created: ISO 8601 in UTC, as the AI API says it. Empty if unknown."""
 
     @property
     def origin(self) -> str:
@@ -115,6 +117,8 @@ class _Entry(msgspec.Struct, rename="camel"):
     latest_running_configuration_id: str | None = None
     executable_id: str | None = None
     scenario_id: str | None = None
+    start_time: str | None = None
+    created_at: str | None = None
     details: _Details | None = None
 
     def model(self) -> _Model:
@@ -239,6 +243,7 @@ class Discovery:
             executable=executable,
             model=name,
             version=model.version or "",
+            started_at=entry.start_time or entry.created_at or "",
         )
 
     async def _configuration(self, entry: _Entry, notes: _Notes) -> _Configuration:

@@ -48,6 +48,8 @@ class LiveStream:
         self._stream = None
         self._trip.end(None)
         await stream.finish()
+        if not out:  # a dialect whose last event has gone out already
+            raise StopAsyncIteration
         return out
 
     async def aclose(self) -> None:

@@ -141,10 +141,12 @@ def facts_for(model: str, executable: str = "", dialect: str = "") -> ModelFacts
     kind = executable or (entry.executable if entry else "")
     spoken = catalogue().executables.get(kind)
     own = entry
-    if (
-        own is not None and kind == ORCHESTRATION
-    ):  # every model's habits reach through the envelope (wire §5.5)
-        own = msgspec.structs.replace(own, executable=kind, dialect="", native={}, tools_with_effort=CHAT)
+    if own is not None and kind == ORCHESTRATION:
+        # Every model's habits reach through the envelope (wire §5.5), and what its own dialect cannot say.
+        rules = catalogue().dialects[_dialect_of(own)].rules
+        own = msgspec.structs.replace(
+            own, executable=kind, dialect="", rules=(*rules, *own.rules), native={}, tools_with_effort=CHAT
+        )
     if own is None or own.executable != kind:
         # Discovery knows better what runs there: the model's rules were made for another executable.
         own = _Model(
@@ -178,6 +180,12 @@ def facts_for(model: str, executable: str = "", dialect: str = "") -> ModelFacts
             for surface in surfaces
         },
     )
+
+
+def names_on(executable: str) -> tuple[str, ...]:
+    """Return the exact names of the models that the catalogue knows to run there."""
+    entries = (entry for entry in catalogue().models if entry.executable == executable)
+    return tuple(name for entry in entries for name in entry.names if "*" not in name)
 
 
 def aliases_for(model: str) -> tuple[int, tuple[str, ...]]:
@@ -221,6 +229,10 @@ def _entry(model: str) -> _Model | None:
         if any(fnmatchcase(model, pattern) for pattern in entry.names):
             return entry
     return None
+
+
+def _dialect_of(entry: _Model) -> str:
+    return entry.dialect or catalogue().executables[entry.executable].dialect
 
 
 def _field_rules(names: Iterable[str], sampling_at_effort: str | None = None) -> dict[str, FieldRule]:

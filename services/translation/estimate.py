@@ -24,7 +24,6 @@ from services.translation.conversation import (
     Text,
     Thinking,
     Tool,
-    ToolResult,
     ToolUse,
 )
 
@@ -74,8 +73,7 @@ def _block(block: Block) -> int:
             return _begun(data, _SECOND_BYTES) * _SECOND
         case ToolUse(name=name, arguments=arguments):
             return _CALL + _text(name, arguments)
-        case ToolResult(content=content):
-            return _CALL + sum(_block(part) for part in content)
+    return _CALL + sum(_block(part) for part in block.content)
 
 
 def _begun(data: str, unit: int) -> int:

@@ -33,6 +33,9 @@ _LIMIT_MARKS = frozenset(
 )
 
 
+_FILTER = "Filtering Module"  # wire §6.3; what it refuses, it refuses again
+
+
 class Fault(msgspec.Struct, frozen=True):
     """The upstream's own words about a failure."""
 
@@ -42,6 +45,10 @@ class Fault(msgspec.Struct, frozen=True):
     param: str | None = None
     extra: Mapping[str, Any] = {}
     """Further members worth passing on, such as the content filter's verdict."""
+    location: str = ""
+    """The module of orchestration that failed; empty for what did not come from orchestration."""
+    retry_after: float | None = None
+    """Seconds, where the body says it: orchestration puts the model's headers there (wire §6.2)."""
 
 
 # wire §6.2: status -> (class, status for the caller). Other 4xx are refusals, other 5xx failures.
@@ -73,6 +80,8 @@ _ADVICE: Mapping[int, str] = {
 def error_for(status: int, body: bytes, *, retry_after: float | None = None) -> UpstreamError:
     """Return the error for an answer with a status of 400 or more. `retry_after` in seconds."""
     fault = read_fault(body)
+    if fault.location:
+        return _orchestration_error(status, fault, retry_after)
     kind, shown = _BY_STATUS.get(status, _other(status))
     public = _ADVICE.get(status) or fault.message or f"the upstream answered {status} without a reason"
     error = kind(
@@ -83,9 +92,30 @@ def error_for(status: int, body: bytes, *, retry_after: float | None = None) -> 
     return error
 
 
+def _orchestration_error(status: int, fault: Fault, retry_after: float | None = None) -> UpstreamError:
+    """Return the error for what one of orchestration's modules reports: its deployment is there and works."""
+    kind, shown = _BY_STATUS.get(status, _other(status))
+    if status == 404:  # a template or a configuration that does not exist
+        kind = UpstreamRefused
+    wait = fault.retry_after if retry_after is None else retry_after
+    message = fault.message or f"{fault.location} failed without a reason"
+    error = kind(
+        f"upstream answered {status} ({fault.location}): {fault.message}",
+        public=message,
+        status=shown,
+        retry_after=wait,
+    )
+    _take_words(error, fault)
+    if status == 400 and fault.location.startswith(_FILTER):
+        error.code = "content_filter"
+    return error
+
+
 def error_inside(body: bytes | msgspec.Raw) -> UpstreamError:
     """Return the error for an error object that came inside a 200 (wire §6.4)."""
     fault = read_fault(bytes(body))
+    if fault.location and fault.code.isdigit() and int(fault.code) >= 400:
+        return _orchestration_error(int(fault.code), fault)
     limited = bool({fault.code.lower(), fault.kind.lower()} & _LIMIT_MARKS)
     kind = UpstreamLimited if limited else UpstreamFailed
     message = fault.message or "the upstream reported an error without a reason"
@@ -115,13 +145,35 @@ def read_fault(body: bytes) -> Fault:
 
 def _fault_of(inner: dict[str, Any]) -> Fault:
     param = inner.get("param")
+    location = inner.get("location")
+    extra = {name: inner[name] for name in ("innererror", "inner_error") if name in inner}
+    if isinstance(location, str) and location:
+        extra |= {"location": location} | _verdicts(inner.get("intermediate_results"))
     return Fault(
         message=_cut(str(inner.get("message") or "")),
         code=_word(inner.get("code")),
         kind=_word(inner.get("type") or inner.get("status")),
         param=param if isinstance(param, str) else None,
-        extra={name: inner[name] for name in ("innererror", "inner_error") if name in inner},
+        extra=extra,
+        location=location if isinstance(location, str) else "",
+        retry_after=_wait(inner.get("headers")),
     )
+
+
+def _verdicts(results: object) -> dict[str, Any]:
+    """Return what orchestration's filters found; other results hold the prompt."""
+    if not isinstance(results, dict):
+        return {}
+    return {name: results[name] for name in ("input_filtering", "output_filtering") if name in results}
+
+
+def _wait(headers: object) -> float | None:
+    """Return the seconds of the header that says when to come back."""
+    if not isinstance(headers, dict):
+        return None
+    named = {str(name).lower(): str(value).strip() for name, value in headers.items()}
+    wait = named.get("retry-after") or named.get("x-retry-after") or ""
+    return float(wait) if wait.isdecimal() else None
 
 
 def _take_words(error: UpstreamError, fault: Fault) -> None:

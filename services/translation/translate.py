@@ -13,6 +13,7 @@ from typing import cast
 import msgspec
 
 from services.errors import BadRequest, GatewayError, UpstreamBroken, UpstreamError
+from services.translation.callers import bedrock, chat, completions, gemini, messages
 from services.translation.capabilities import CHAT, RESPONSES, ModelFacts
 from services.translation.conversation import Block, Conversation, Document, Image, Text, ToolResult, Turn
 from services.translation.dialects import Caller, Reader, ReplyInfo, Sent, Upstream, Writer
@@ -24,20 +25,37 @@ from services.translation.frames import SSEParser
 from services.translation.replies import Answer, Inline, Prepared, Relay, Target, Usage
 from services.translation.rules import deterministic, suited
 from services.translation.structured import Unwrapping, emulated
-from services.translation.through import chat as through_chat
+from services.translation.through import (
+    bedrock as through_bedrock,
+    chat as through_chat,
+    messages as through_messages,
+)
 from services.translation.toolnames import renamed
+from services.translation.upstreams import claude, cohere, converse, gemini as gemini_upstream, openai
 
 Through = Callable[..., Prepared]
 
-UPSTREAMS: Mapping[str, Upstream] = {}
+UPSTREAMS: Mapping[str, Upstream] = {
+    "azure-openai": openai.UPSTREAM,
+    "openai-like": openai.UPSTREAM,
+    "claude": claude.UPSTREAM,
+    "converse": converse.UPSTREAM,
+    "gemini": gemini_upstream.UPSTREAM,
+    "cohere": cohere.UPSTREAM,
+}
 """Dialect → how its deployments are spoken to. `azure-responses` is azure-openai's second way."""
 
-CALLERS: Mapping[str, Caller] = {}
+CALLERS: Mapping[str, Caller] = {
+    one.surface: one
+    for one in (chat.CALLER, completions.CALLER, messages.CALLER, bedrock.CALLER, gemini.CALLER)
+}
 """Surface → how its clients speak."""
 
 _THROUGH: Mapping[tuple[str, str], Through] = {
     ("chat", "azure-openai"): through_chat.prepare,
     ("chat", "openai-like"): through_chat.prepare,
+    ("messages", "claude"): through_messages.prepare,
+    ("bedrock", "claude"): through_bedrock.prepare,
 }
 """(surface, dialect) → pass-through."""
 

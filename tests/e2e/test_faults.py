@@ -72,6 +72,7 @@ FATES: dict[str, Fate] = {
     "no-done": Fate(200),
     "error-frame": Fate(429, "rate_limit_exceeded", late="rate_limit_exceeded", stream=200, arg=2),
     "error-first": Fate(429, "rate_limit_exceeded", late="rate_limit_exceeded", stream=200),
+    "throttled": Fate(429, "rate_limit_exceeded"),
     "empty": Fate(502, "upstream_broken"),
     "short-body": Fate(502, "upstream_broken", late="upstream_broken", stream=200, arg=2),
     "revoke": Fate(502, "upstream_denied"),

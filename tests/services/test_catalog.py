@@ -384,8 +384,10 @@ def test_weight_zero_takes_a_deployment_out() -> None:
 
 
 def test_orchestration_deployments_are_no_models() -> None:
-    """They have no name of their own."""
-    assert catalog(account(one("d-1", "", "orchestration"))).models() == ()
+    """They have no name of their own; what is there is what runs nowhere else."""
+    models = catalog(account(one("d-1", "", "orchestration"))).models()
+
+    assert ["sap-abap-1"] == [model.name for model in models]
 
 
 def test_a_configured_model_without_deployments_stays_known() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -290,7 +290,7 @@ class Script:
         self.opening = deltas.index(True) if True in deltas else len(self._frames)
         self._deltas = deltas
         self._interval = interval
-        self._failed_response: Callable[[], dict[str, Any]] = lambda: answer.response("failed")
+        self._answer = answer
         self._sent = 0
 
     def steps(self) -> Iterator[Step]:
@@ -309,7 +309,7 @@ class Script:
             "message": problem.message,
             "param": None,
         }
-        return _frame(self._sent, "response.failed", {"response": self._failed_response()}) + _frame(
+        return _frame(self._sent, "response.failed", {"response": self._answer.response("failed")}) + _frame(
             self._sent + 1, "error", {"error": error}
         )
 

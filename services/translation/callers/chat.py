@@ -233,22 +233,20 @@ def _legacy_tools(body: Fields) -> tuple[tuple[Tool, ...], tuple[str, ...]]:
 
 def _chosen(body: Fields, tools: tuple[Tool, ...]) -> tuple[tuple[Tool, ...], ToolChoice | None]:
     """Return the tools that may be called, and how."""
-    wanted = take(body, "tool_choice", _CHOICE)
+    wanted, place = take(body, "tool_choice", _CHOICE), "tool_choice"
     if wanted is None:
-        wanted = take(body, "function_call", _FUNCTION_CALL)
+        wanted, place = take(body, "function_call", _FUNCTION_CALL), "function_call"
     match wanted:
         case None:
             return tools, None
         case str():
             return tools, _MODES[wanted]
         case _AllowedTools(allowed_tools=allowed):
-            names = {
-                _offered(one.name, tools, f"tool_choice.allowed_tools.tools[{n}]")
-                for n, one in enumerate(allowed.tools)
-            }
+            place += ".allowed_tools.tools"
+            names = {_offered(one.name, tools, f"{place}[{n}]") for n, one in enumerate(allowed.tools)}
             return tuple(tool for tool in tools if tool.name in names), _MODES[allowed.mode]
         case _:
-            return tools, ToolChoice("tool", _offered(wanted.name, tools, "tool_choice"))
+            return tools, ToolChoice("tool", _offered(wanted.name, tools, place))
 
 
 def _offered(name: str, tools: Sequence[Tool], place: str) -> str:

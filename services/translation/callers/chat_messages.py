@@ -181,7 +181,7 @@ class _Reading:
                 return Turn("assistant", marked(self._assistant(message, number), message.cache_control))
             case _Tool():
                 return Turn("user", (_result(message, place),))
-            case _FunctionResult():
+            case _:
                 return Turn("user", (self._legacy_result(message, place),))
 
     def _assistant(self, message: _Assistant, number: int) -> tuple[Block, ...]:

@@ -111,8 +111,8 @@ def _block(part: AnyPart, place: str) -> Block:
             return _image(image, cache, f"{place}.image_url.url")
         case FilePart(file=file):
             return _document(file, cache, f"{place}.file")
-        case AudioPart(input_audio=sound):
-            return Audio(f"audio/{sound.format}", sound.data)
+        case _:
+            return Audio(f"audio/{part.input_audio.format}", part.input_audio.data)
 
 
 def _image(image: _ImageURL, cache: CacheMark | None, place: str) -> Image:

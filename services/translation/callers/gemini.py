@@ -1,7 +1,7 @@
 """Gemini's `generateContent` as clients send it, into the pivot (wire §4.5, §8.4).
 
-Gemini models themselves are served by `through.gemini`. Here it is about every other model: what only Google's
-own servers can do is refused, or dropped by its name.
+Gemini models themselves are served by `through.gemini`. Here it is about every other model: what only
+Google's own servers can do is refused, or dropped by its name.
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from services.errors import BadRequest
+import msgspec
+
 from services.translation.callers.envelopes import google_error
 from services.translation.callers.gemini_answer import Writer, render
 from services.translation.callers.gemini_contents import Contents
@@ -50,6 +51,9 @@ _MODES: Mapping[str, ToolChoice] = {
     "ANY": ToolChoice("any"),
     "NONE": ToolChoice("none"),
 }
+_LIMITING = ("ANY", "VALIDATED")
+"""Modes that a list of functions goes with."""
+
 _JSON = "application/json"
 _TEXT = ("", "text/plain")
 _SCHEMAS = ("responseSchema", "responseJsonSchema")
@@ -69,35 +73,34 @@ class _Reading:
         self._dropped: list[str] = []
 
     def conversation(self) -> Conversation:
+        """Return it all. Raises BadRequest."""
         request = self._request
         contents = request.messages("contents")
         if not contents:
             raise request.refusal("contents", "is required")
         if request.get("cachedContent", str):
             raise request.refusal("cachedContent", "cannot be used: SAP AI Core keeps no contents")
-        turns = self._contents.turns(contents)
-        system = self._contents.system(request.message("systemInstruction"))
-        tools, choice = self._tools(), self._choice()
+        if request.messages("safetySettings"):
+            self._dropped.append("safetySettings")
+        tools, choice = self._calling(self._tools())
         config = request.message("generationConfig") or Message({}, "generationConfig")
-        conversation = Conversation(
-            turns=turns,
-            system=system,
-            tools=_offered(tools, *choice),
-            tool_choice=_chosen(*choice),
+        _check_modalities(config)
+        read = Conversation(
+            turns=self._contents.turns(contents),
+            system=self._contents.system(request.message("systemInstruction")),
+            tools=tools,
+            tool_choice=choice,
             max_tokens=config.whole("maxOutputTokens"),
             reasoning=self._reasoning(config),
             output=_output(config),
             settings=_settings(config),
             names=_NAMES,
             wants_usage=True,
-            dropped=(),
         )
-        _check_modalities(config)
-        if request.messages("safetySettings"):
-            self._dropped.append("safetySettings")
         self._leave(config)
         self._leave(request)
-        return _with_dropped(conversation, (*self._contents.dropped, *self._dropped))
+        dropped = dict.fromkeys((*self._contents.dropped, *self._dropped))
+        return msgspec.structs.replace(read, dropped=tuple(dropped))
 
     def _leave(self, message: Message) -> None:
         self._dropped += message.unread()
@@ -122,20 +125,26 @@ class _Reading:
         self._leave(function)
         return tool
 
-    def _choice(self) -> tuple[ToolChoice | None, tuple[str, ...]]:
-        """Return the mode, and the names of the tools that may be called; none for all of them."""
+    def _calling(self, tools: tuple[Tool, ...]) -> tuple[tuple[Tool, ...], ToolChoice | None]:
+        """Return the tools that may be called, and whether one has to be."""
         config = self._request.message("toolConfig")
-        calling = config.message("functionCallingConfig") if config is not None else None
-        if config is not None:
-            self._leave(config)
-        if calling is None:
-            return None, ()
-        mode = calling.word("mode")
+        if config is None:
+            return tools, None
+        calling = config.message("functionCallingConfig") or Message({})
+        self._leave(config)
+        mode, allowed = calling.word("mode"), calling.get("allowedFunctionNames", list[str]) or []
+        self._leave(calling)
         if mode and mode not in _MODES:
             raise calling.refusal("mode", "must be AUTO, ANY, VALIDATED or NONE")
-        allowed = tuple(calling.get("allowedFunctionNames", list[str]) or ())
-        self._leave(calling)
-        return _MODES.get(mode), allowed
+        if mode == "VALIDATED":
+            self._dropped.append(f"{calling.path('mode')}=VALIDATED")
+        if not allowed:
+            return tools, _MODES.get(mode)
+        if mode not in _LIMITING or not {tool.name for tool in tools}.issuperset(allowed):
+            raise calling.refusal("allowedFunctionNames", "can name declared functions, in mode ANY")
+        if mode == "ANY" and len(allowed) == 1:
+            return tools, ToolChoice("tool", allowed[0])
+        return tuple(tool for tool in tools if tool.name in allowed), _MODES[mode]
 
     # generationConfig
 
@@ -149,26 +158,9 @@ class _Reading:
         if effort and effort not in EFFORTS:
             raise thinking.refusal("thinkingLevel", "must be MINIMAL, LOW, MEDIUM or HIGH")
         self._leave(thinking)
-        dynamic = budget == -1 or (shown and budget is None)  # Google's models think without being told to
-        return Reasoning(
-            effort=effort, budget=None if budget == -1 else budget, adaptive=dynamic and not effort, shown=shown
-        )
-
-
-def _with_dropped(conversation: Conversation, dropped: tuple[str, ...]) -> Conversation:
-    import msgspec
-
-    return msgspec.structs.replace(conversation, dropped=tuple(dict.fromkeys(dropped)))
-
-
-def _offered(
-    tools: tuple[Tool, ...], choice: ToolChoice | None, allowed: tuple[str, ...]
-) -> tuple[Tool, ...]:
-    return tools
-
-
-def _chosen(choice: ToolChoice | None, allowed: tuple[str, ...]) -> ToolChoice | None:
-    return choice
+        if not effort and (budget == -1 or (shown and budget is None)):
+            return Reasoning(adaptive=True, shown=shown)  # Google's models think without being told to
+        return Reasoning(effort=effort, budget=budget, shown=shown)
 
 
 def _settings(config: Message) -> dict[str, Any]:

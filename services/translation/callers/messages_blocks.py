@@ -108,8 +108,7 @@ def _document_data(source: _Base64 | _Url | _PlainText | _Content) -> dict[str, 
             return {"url": url}
         case _PlainText(text):
             return {"media_type": "text/plain", "text": text}
-        case _Content(content):
-            return {"media_type": "text/plain", "text": _joined(content)}
+    return {"media_type": "text/plain", "text": _joined(source.content)}
 
 
 def _joined(content: str | list[TextBlock]) -> str:

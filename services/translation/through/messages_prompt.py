@@ -215,6 +215,8 @@ class _Suiting:
 
     def _content(self, raw: msgspec.Raw) -> str | list[Fields]:
         """Return the content without what is at fault; an empty list when nothing is left."""
+        if not f.present(raw):
+            return []
         if (text := _string(raw)) is not None:
             return text if text.strip() else []
         blocks = (self._block(block) for block in take({"content": raw}, "content", _objects) or ())

@@ -105,7 +105,7 @@ class _Form:
                 return [_system(turn.blocks)]
             case "assistant":
                 return [_assistant(turn.blocks)]
-            case "user":
+            case _:
                 return self._user(turn.blocks)
 
     def _user(self, blocks: Iterable[Block]) -> list[Json]:

@@ -10,7 +10,6 @@ import msgspec
 from services.errors import BadRequest, UpstreamError
 from services.translation.capabilities import ModelFacts, beta_flags
 from services.translation.conversation import (
-    Audio,
     Block,
     CacheMark,
     Conversation,
@@ -93,13 +92,25 @@ def _parameters(conversation: Conversation, thoughts: Plan) -> _Json:
         out["thinking"] = thoughts.thinking
     config: _Json = {"effort": thoughts.effort} if thoughts.effort else {}
     if conversation.output is not None:
-        config["format"] = {"type": "json_schema", "schema": conversation.output.schema}
+        config["format"] = {"type": "json_schema", "schema": closed(conversation.output.schema)}
     if config:
         out["output_config"] = config
     if stops := stop_sequences(conversation):
         out["stop_sequences"] = stops
     if conversation.tools and (choice := _choice(conversation)):
         out["tool_choice"] = choice
+    return out
+
+
+def closed(schema: Any) -> Any:
+    """Return the schema with objects that take no further members: Claude wants that said."""
+    if isinstance(schema, list):
+        return [closed(one) for one in schema]
+    if not isinstance(schema, Mapping):
+        return schema
+    out = {name: closed(value) for name, value in schema.items()}
+    if schema.get("type") == "object":
+        out.setdefault("additionalProperties", False)
     return out
 
 
@@ -172,7 +183,7 @@ class _Form:
                 return {"type": "thinking", "thinking": text, "signature": signature}
             case Redacted(data):
                 return {"type": "redacted_thinking", "data": data}
-            case Audio():
+            case _:  # Audio
                 raise self._refused("Claude takes no audio")
 
     def _with_mark(self, block: _Json, cache: CacheMark | None) -> _Json:

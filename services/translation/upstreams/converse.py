@@ -50,6 +50,7 @@ _PLAIN_TEXT = re.compile(
     rb"'contentBlockIndex': \d+\}\}"
 )
 """A piece of text without escapes, which nearly every frame is: the parser takes ten times as long."""
+_NO_INPUT = msgspec.Raw(b"{}")
 _NOT_LITERAL = (ValueError, SyntaxError, TypeError, MemoryError, RecursionError)
 
 
@@ -76,7 +77,7 @@ class _Called(msgspec.Struct, rename="camel"):
 
 
 class _ToolUse(_Called):
-    input: msgspec.Raw = msgspec.Raw(b"{}")
+    input: msgspec.Raw = _NO_INPUT
 
 
 class _Block(msgspec.Struct, rename="camel"):
@@ -128,7 +129,7 @@ def _whole(block: _Block) -> Iterator[Event]:
         yield TextPiece(block.text)
     if block.tool_use is not None:
         yield ToolOpened(block.tool_use.tool_use_id, block.tool_use.name)
-        if block.tool_use.input != b"{}":
+        if block.tool_use.input != _NO_INPUT:
             yield ToolPiece(bytes(block.tool_use.input).decode())
     if block.reasoning_content is not None:
         yield from _thinking(block.reasoning_content)

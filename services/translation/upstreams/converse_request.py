@@ -69,7 +69,8 @@ def request(conversation: Conversation, target: Target) -> Sent:
     system, turns = arranged(conversation, CONVERSE)
     check_end(conversation, turns, facts)
     config = _tool_config(conversation)
-    form = _Form(conversation, marks=_marks(system, turns), in_words=not config)
+    marks = _marks(system, turns)
+    form = _Form(conversation, surplus=len(marks) - MAX_MARKS, in_words=not config)
     body: _Json = {}
     if system:
         body["system"] = form.blocks(system)
@@ -77,7 +78,7 @@ def request(conversation: Conversation, target: Target) -> Sent:
     if config:
         body["toolConfig"] = config
     more, dropped = _parameters(conversation, turns, facts)
-    lost = (*dropped, *unsaid(conversation, CONVERSE), *_unsaid_here(conversation, form.marks))
+    lost = (*dropped, *unsaid(conversation, CONVERSE), *_unsaid_here(conversation, marks))
     return Sent(_PATH[conversation.stream], msgspec.json.encode(body | more), lost)
 
 
@@ -90,10 +91,12 @@ def _unsaid_here(conversation: Conversation, marks: Sequence[CacheMark]) -> Iter
         yield "anthropic_beta"
     if any(tool.cache for tool in conversation.tools):
         yield "cache marks on tools"
-    documents = [block for block in conversation.blocks() if isinstance(block, Document)]
-    if any(document.citations for document in documents):
+    blocks = [*conversation.blocks()]
+    if not _tool_config(conversation) and any(isinstance(block, ToolUse | ToolResult) for block in blocks):
+        yield "tool calls but as words"
+    if any(isinstance(block, Document | Text) and block.citations for block in blocks):
         yield "citations"
-    if any(document.context for document in documents):
+    if any(isinstance(block, Document) and block.context for block in blocks):
         yield "context of documents"
 
 
@@ -106,9 +109,8 @@ def _parameters(
     """Return the members of the body besides the prompt, and what was dropped. Claude has its own rules."""
     thoughts = plan(conversation, turns, facts)
     claude = bool(facts.thinking)
-    samples, unsampled = sampling(
-        conversation.settings, thinks=thoughts.thinking is not None, free=not claude
-    )
+    thinks = thoughts.thinking is not None
+    samples, unsampled = sampling(conversation.settings, thinks=thinks, free=not claude)
     inference = {
         "maxTokens": thoughts.max_tokens if claude else conversation.max_tokens,
         "temperature": samples.get("temperature"),
@@ -164,16 +166,15 @@ def _mark(block: Block) -> CacheMark | None:
 
 
 class _Form:
-    """Builds the prompt. Cache points beyond the limit are left out, the first ones first.
+    """Builds the prompt. The first cache points are left out, as many as there are in `surplus`.
 
     `in_words` is for requests without tools: Converse then takes no calls and results in the history either
     (trap 34), so the model reads of them as text. That way it cannot call what it must not call.
     """
 
-    def __init__(self, conversation: Conversation, *, marks: Sequence[CacheMark], in_words: bool) -> None:
-        self.marks = marks
+    def __init__(self, conversation: Conversation, *, surplus: int, in_words: bool) -> None:
         self._conversation = conversation
-        self._surplus = len(marks) - MAX_MARKS
+        self._surplus = surplus
         self._in_words = in_words
         self._names: set[str] = set()
 
@@ -206,7 +207,7 @@ class _Form:
                 return [{"reasoningContent": {"reasoningText": {"text": text, "signature": signature}}}]
             case Redacted(data):
                 return [{"reasoningContent": {"redactedContent": data}}]
-            case Audio():
+            case _:  # Audio
                 raise self._refused("Converse takes no audio")
 
     def _use(self, use: ToolUse) -> _Json:

@@ -148,16 +148,15 @@ class _Contents:
                 param=self._conversation.name_of("messages"),
             ) from None
 
-    def _parts(self, block: Block) -> Iterator[JSON]:
-        match block:
-            case Text(text=text):
-                yield {"text": text}
-            case Image() | Audio():
-                yield _inline(block.media_type, block.data)
-            case Document():
-                yield from self._document(block)
-            case ToolResult():
-                yield from self._result(block)
+    def _parts(self, block: Block) -> Iterable[JSON]:
+        if isinstance(block, ToolResult):
+            return self._result(block)
+        if isinstance(block, Document):
+            return self._document(block)
+        if isinstance(block, Image | Audio):
+            return (_inline(block.media_type, block.data),)
+        assert isinstance(block, Text), "calls and thinking are only what the model said"
+        return ({"text": block.text},)
 
     def _document(self, document: Document) -> Iterator[JSON]:
         for about in filter(None, (document.title, document.context)):

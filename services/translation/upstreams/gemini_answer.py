@@ -220,7 +220,10 @@ class Reader:
     def _call(self, call: _Call, signature: str, events: list[Event]) -> None:
         events.append(ToolOpened(f"call_{self._id}_{self._calls}", call.name, signature))
         self._calls += 1
-        arguments = bytes(call.args).decode()
+        try:
+            arguments = bytes(call.args).decode()
+        except UnicodeDecodeError as exc:
+            raise UpstreamBroken("the arguments of a function call are not UTF-8") from exc
         if arguments not in _NO_ARGUMENTS:
             events.append(ToolPiece(arguments))
 

@@ -55,7 +55,7 @@ def test_a_deployment_answers_once_it_runs(alpha: Tenant) -> None:
 
 @pytest.mark.parametrize(
     ("model", "subpath"),
-    [("gpt-5", "v1/models"), ("mistralai--mistral-small", "embeddings"), (None, "v2/completion")],
+    [("gpt-5", "v1/models"), ("mistralai--mistral-small", "embeddings"), (None, "completion")],
 )
 def test_other_subpaths_are_refused(alpha: Tenant, model: str | None, subpath: str) -> None:
     """Each executable has its allow-list (wire §4)."""

@@ -11,9 +11,9 @@ from perf.simulator.launch import Simulator
 
 SCRIPT = """
 import json
-from gen_ai_hub.orchestration_v2 import *
 from gen_ai_hub.orchestration_v2.exceptions import OrchestrationError, OrchestrationErrorList
-from gen_ai_hub.orchestration_v2.models.azure_content_filter import AzureContentFilter
+from gen_ai_hub.orchestration_v2.models.azure_content_filter import AzureContentSafetyInput
+from gen_ai_hub.orchestration_v2.models.content_filter import AzureContentSafetyInputFilterConfig
 from gen_ai_hub.orchestration_v2.models.config import ModuleConfig, OrchestrationConfig
 from gen_ai_hub.orchestration_v2.models.content_filtering import FilteringModuleConfig, InputFiltering
 from gen_ai_hub.orchestration_v2.models.data_masking import (
@@ -30,13 +30,15 @@ from gen_ai_hub.orchestration_v2.service import OrchestrationService
 service = OrchestrationService()
 
 def modules(text, model, params=None, **others):
-    template = Template(template=[UserMessage(content=text)])
-    details = LLMModelDetails(name=model, params=params or {})
-    return ModuleConfig(prompt_templating=PromptTemplatingModuleConfig(prompt=template, model=details), **others)
+    prompt = Template(template=[UserMessage(content=text)])
+    model = LLMModelDetails(name=model, params=params or {})
+    templating = PromptTemplatingModuleConfig(prompt=prompt, model=model)
+    return ModuleConfig(prompt_templating=templating, **others)
 
 masking = MaskingModuleConfig(providers=[MaskingProviderConfig(
     method=MaskingMethod.PSEUDONYMIZATION, entities=[DPIStandardEntity(type=ProfileEntity.PERSON)])])
-filtering = FilteringModuleConfig(input=InputFiltering(filters=[AzureContentFilter(hate=0)]))
+filtering = FilteringModuleConfig(input=InputFiltering(filters=[
+    AzureContentSafetyInputFilterConfig(config=AzureContentSafetyInput(hate=0))]))
 said = lambda answer: answer.final_result.choices[0].message.content
 
 whole = service.run(
@@ -51,7 +53,7 @@ spare = service.run(config=OrchestrationConfig(
     modules=[modules("[[fail:gpt-5:429]] x", "gpt-5"), modules("echo: spare", "gpt-4.1")]))
 def refused(kind, *configured):
     try:
-        service.run(config=OrchestrationConfig(modules=configured[0] if len(configured) == 1 else list(configured)))
+        service.run(config=OrchestrationConfig(modules=list(configured) if configured[1:] else configured[0]))
     except kind as error:
         return [e.location for e in error.errors] if kind is OrchestrationErrorList else error.location
 vectors = service.embed(

@@ -92,8 +92,10 @@ def test_a_system_turn_with_a_picture_is_refused_by_the_callers_name() -> None:
         ((user(Text("a"), RESULT),), (user(RESULT, Text("a")),)),
         ((assistant(Text(""), CALL),), (assistant(CALL),)),
         ((user(Text("a")), assistant(Text(" \n")), user(Text("b"))), (user(Text("a"), Text("b")),)),
-        ((user(Text("a")), assistant(Text("b")), user(Text(""))),)
-        + ((user(Text("a")), assistant(Text("b")), user(FILLER)),),
+        (
+            (user(Text("a")), assistant(Text("b")), user(Text(""))),
+            (user(Text("a")), assistant(Text("b")), user(FILLER)),
+        ),
         ((user(RESULT), user(Text(""))), (user(RESULT),)),
         ((user(), user(Text("\t"))), (user(FILLER),)),
         (
@@ -256,8 +258,13 @@ def test_inputs_that_may_be_taken_pass(inputs: tuple[str, ...]) -> None:
 
 @pytest.mark.parametrize(
     ("media_type", "expected"),
-    [("image/png", "png"), ("image/JPEG", "jpeg"), ("image/jpg", "jpeg"), ("image/gif", "gif")]
-    + [("image/webp", "webp")],
+    [
+        ("image/png", "png"),
+        ("image/JPEG", "jpeg"),
+        ("image/jpg", "jpeg"),
+        ("image/gif", "gif"),
+        ("image/webp", "webp"),
+    ],
 )
 def test_picture_formats(media_type: str, expected: str) -> None:
     """`jpg` is no format: it is `jpeg` (trap 34)."""

@@ -25,6 +25,7 @@ from tests.perf.simulator.executables.orchestrated import (
 
 PARAMETERS = {"type": "object", "properties": {"city": {"type": "string"}}}
 TOOLS = [{"type": "function", "function": {"name": "get_weather", "parameters": PARAMETERS}}]
+FILTER = {"type": "azure_content_safety", "config": {"hate": 3}}
 SCHEMA = {
     "type": "json_schema",
     "json_schema": {"name": "place", "schema": PARAMETERS},
@@ -110,7 +111,7 @@ def message(content: Any = "x", role: str = "user", **members: Any) -> dict[str,
             "- 'config.modules.prompt_templating.prompt.tools[0].function.name'",
         ),
         (
-            body(modules(filtering={"input": {"filters": [{"type": "azure_content_safety", "config": {"hate": 3}}]}})),
+            body(modules(filtering={"input": {"filters": [FILTER]}})),
             "Invalid enum value 3 - 'config.modules.filtering.input.filters[0].config.hate'",
         ),
         (

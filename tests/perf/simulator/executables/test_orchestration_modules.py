@@ -84,7 +84,7 @@ def test_masks_follow_the_provider(options: dict[str, Any], shown: str) -> None:
 def test_files_need_a_masking_method(method: str | None, code: int | None) -> None:
     """`mask_file_input_method` (wire §4.7)."""
     part = {"type": "file", "file": {"file_data": "data:application/pdf;base64,AA=="}}
-    options = {} if method is None else {"mask_file_input_method": method}
+    options: dict[str, Any] = {} if method is None else {"mask_file_input_method": method}
     answer = ask([part, {"type": "text", "text": "hi"}], CLAUDE, masking=masking(**options))
 
     assert code == answer.get("code")

@@ -21,7 +21,7 @@ from services.translation.conversation import (
     ToolUse,
     Turn,
 )
-from tests.services.translation.callers.chat_samples import asked, rendered
+from tests.services.translation.callers.chat_samples import ANSWERS, asked, rendered
 
 PNG = "data:image/png;base64,iVBOR"
 
@@ -150,8 +150,6 @@ def test_refusals_are_text() -> None:
 
 def test_an_answer_of_ours_goes_back_as_it_came() -> None:
     """A client that sends the message back unread loses nothing, and nothing is reported."""
-    from tests.services.translation.callers.chat_samples import ANSWERS
-
     conversation = asked(
         messages=[
             {"role": "user", "content": "hi"},

@@ -96,7 +96,7 @@ CONVERSE: tuple[dict[str, Any], ...] = (
     },
     {"contentBlockStop": {"contentBlockIndex": 1}},
     {"contentBlockDelta": {"delta": {"text": "It's "}, "contentBlockIndex": 2}},
-    {"contentBlockDelta": {"delta": {"text": "\"Grüße\"\n'data: 😀\u2028"}, "contentBlockIndex": 2}},
+    {"contentBlockDelta": {"delta": {"text": '"Grüße"\n\'data: 😀\u2028'}, "contentBlockIndex": 2}},
     {"contentBlockStop": {"contentBlockIndex": 2}},
     {
         "contentBlockStart": {

@@ -13,7 +13,11 @@ from services.translation.upstreams.bedrock import reported
 @pytest.mark.parametrize(
     ("document", "kind", "message"),
     [
-        ({"type": "error", "error": {"type": "overloaded_error", "message": "busy"}}, UpstreamLimited, "busy"),
+        (
+            {"type": "error", "error": {"type": "overloaded_error", "message": "busy"}},
+            UpstreamLimited,
+            "busy",
+        ),
         ({"type": "error", "error": {"type": "api_error", "message": "oops"}}, UpstreamFailed, "oops"),
         ({"type": "error", "message": "ThrottlingException: slow\ndown"}, UpstreamLimited, "slow\ndown"),
         ({"message": "TooManyRequestsException: 429"}, UpstreamLimited, "429"),

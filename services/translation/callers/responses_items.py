@@ -1,0 +1,365 @@
+"""The items of a Responses request, as turns (wire §8.8, §8.10)."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import pairwise
+from typing import Any, Literal
+
+import msgspec
+
+from services.errors import BadRequest
+from services.translation.callers.chat_parts import data_of
+from services.translation.callers.decoding import take
+from services.translation.conversation import (
+    Block,
+    CacheMark,
+    Document,
+    Image,
+    Redacted,
+    Role,
+    Text,
+    Thinking,
+    ToolResult,
+    ToolUse,
+    Turn,
+)
+from services.translation.fields import ABSENT, Fields, first_byte
+from services.translation.signatures import seal, unseal
+
+# --- the form ----------------------------------------------------------------------------------------
+
+
+class _Breakpoint(msgspec.Struct):
+    ttl: str | None = None
+
+
+class _Part(msgspec.Struct, kw_only=True, tag_field="type"):
+    prompt_cache_breakpoint: _Breakpoint | None = None
+
+
+class _InputText(_Part, tag="input_text"):
+    text: str
+
+
+class _OutputText(_Part, tag="output_text"):
+    text: str
+
+
+class _Refusal(_Part, tag="refusal"):
+    refusal: str
+
+
+class _InputImage(_Part, tag="input_image"):
+    image_url: str | None = None
+    file_id: str | None = None
+    detail: str | None = None
+
+
+class _InputFile(_Part, tag="input_file"):
+    file_data: str | None = None
+    file_url: str | None = None
+    file_id: str | None = None
+    filename: str | None = None
+
+
+_AnyPart = _InputText | _OutputText | _Refusal | _InputImage | _InputFile
+
+
+class _Message(msgspec.Struct):
+    role: Literal["user", "assistant", "system", "developer"]
+    content: str | list[_AnyPart]
+
+
+class _Call(msgspec.Struct):
+    call_id: str
+    name: str
+    arguments: str = ""
+
+
+class _CustomCall(msgspec.Struct):
+    call_id: str
+    name: str
+    input: str = ""
+
+
+class _Output(msgspec.Struct):
+    call_id: str
+    output: str | list[_InputText | _InputImage | _InputFile]
+
+
+class _Summary(msgspec.Struct):
+    text: str
+
+
+class _Reasoning(msgspec.Struct):
+    summary: list[_Summary] = []
+    content: list[_Summary] | None = None
+    encrypted_content: str | None = None
+
+
+class _Kind(msgspec.Struct):
+    type: str | None = None
+    call_id: str | None = None
+
+
+_text = msgspec.json.Decoder(str)
+_list = msgspec.json.Decoder(list[msgspec.Raw])
+_kind = msgspec.json.Decoder(_Kind)
+
+_NOT_KEPT = "the gateway keeps no items for this model; send the item itself"
+_REFUSED: Mapping[str, str] = {
+    "item_reference": _NOT_KEPT,
+    "compaction": "only the model that made it can read it; send the whole history",
+    "compaction_trigger": "this model does not shorten conversations",
+}
+"""Items whose loss would change what the conversation says."""
+
+_OTHERS_TOOLS = frozenset(
+    {
+        "apply_patch_call", "apply_patch_call_output", "code_interpreter_call", "computer_call",
+        "computer_call_output", "file_search_call", "image_generation_call", "local_shell_call",
+        "local_shell_call_output", "mcp_approval_request", "mcp_approval_response", "mcp_call",
+        "mcp_list_tools", "program", "program_output", "shell_call", "shell_call_output", "tool_search_call",
+        "tool_search_output", "web_search_call",
+    }
+)  # fmt: skip
+"""Items of tools that no model behind SAP AI Core can be given: dropped like the tools."""
+
+# --- reasoning, there and back -----------------------------------------------------------------------
+
+ORIGIN = "responses"
+"""Whose encrypted reasoning these callers know as it is."""
+_WHOLE = ":redacted"
+CALLS = "gemini"
+"""Origin of the signatures that travel in a reasoning item before their call."""
+
+
+def sealed(proof: str, origin: str, *, redacted: bool = False) -> str:
+    """Return `encrypted_content` for a signature, or for thinking that only the model can read."""
+    return seal(proof, origin + _WHOLE if redacted and origin != ORIGIN else origin, native=ORIGIN)
+
+
+def _thought(item: _Reasoning) -> Thinking | Redacted:
+    text = "\n\n".join(part.text for part in item.summary or item.content or ())
+    proof, origin = unseal(item.encrypted_content or "", native=ORIGIN)
+    if origin.endswith(_WHOLE):
+        return Redacted(proof, origin.removesuffix(_WHOLE))
+    return Thinking(text, proof, origin)
+
+
+# --- to the pivot ------------------------------------------------------------------------------------
+
+
+class Items(msgspec.Struct, frozen=True):
+    """What the items of a request say."""
+
+    system: tuple[Text, ...]
+    turns: tuple[Turn, ...]
+    dropped: tuple[str, ...]
+
+
+def read_items(body: Fields) -> Items:
+    """Return the turns of a request's `input`. Raises BadRequest naming the place."""
+    if first_byte(body.get("input", ABSENT)) == b'"':
+        said = take(body, "input", _text)
+        items = Items((), (Turn("user", (Text(said),)),) if said else (), ())
+    else:
+        given: list[msgspec.Raw] | None = take(body, "input", _list)
+        items = _Reading().items(given or [])
+    if not items.turns:
+        raise BadRequest("'input' is required and must say something", param="input")
+    return items
+
+
+class _Turn:
+    """A turn that may still grow."""
+
+    def __init__(self, role: Role) -> None:
+        self.role = role
+        self.blocks: list[Block] = []
+
+
+class _Reading:
+    """Reads one item after the other."""
+
+    def __init__(self) -> None:
+        self._system: list[Text] = []
+        self._turns: list[_Turn] = []
+        self._calls: dict[str, _Turn] = {}
+        self._dropped: dict[str, None] = {}
+        self._dropped_calls: set[str | None] = set()
+
+    def items(self, items: Sequence[msgspec.Raw]) -> Items:
+        for n, raw in enumerate(items):
+            self._item(raw, f"input[{n}]")
+        turns = (Turn(turn.role, tuple(_with_call_signatures(turn.blocks))) for turn in self._turns)
+        return Items(tuple(self._system), tuple(turns), tuple(self._dropped))
+
+    def _item(self, raw: msgspec.Raw, place: str) -> None:
+        head = _decoded(raw, place, _kind)
+        kind = head.type or "message"
+        if kind in _OTHERS_TOOLS:
+            self._dropped[kind] = None
+            self._dropped_calls.add(head.call_id)
+            return
+        if kind in _REFUSED:
+            raise BadRequest(f"'{place}' of type '{kind}' cannot be taken: {_REFUSED[kind]}", param=place)
+        if kind not in _ITEMS:
+            raise BadRequest(f"'{place}.type' is not known: '{kind}'", param=f"{place}.type")
+        decoder, read = _ITEMS[kind]
+        read(self, _decoded(raw, place, decoder), place)
+
+    def message(self, item: _Message, place: str) -> None:
+        blocks = _blocks(item.content, f"{place}.content")
+        if item.role in ("user", "assistant"):
+            self._say("assistant" if item.role == "assistant" else "user", blocks)
+            return
+        texts = [_only_text(block, f"{place}.content[{n}]") for n, block in enumerate(blocks)]
+        if self._turns:
+            self._say("system", texts)
+        else:
+            self._system += texts
+
+    def call(self, item: _Call, place: str) -> None:
+        self._called(ToolUse(item.call_id, item.name, item.arguments or "{}"))
+
+    def custom_call(self, item: _CustomCall, place: str) -> None:
+        arguments = msgspec.json.encode({"input": item.input}).decode()
+        self._called(ToolUse(item.call_id, item.name, arguments))
+
+    def output(self, item: _Output, place: str) -> None:
+        """Put the result directly behind its call, wherever it came (trap 32)."""
+        if item.call_id in self._dropped_calls:
+            self._dropped["function_call_output"] = None
+            return
+        turn = self._calls.get(item.call_id)
+        if turn is None:
+            raise BadRequest(
+                f"No tool call found for function call output with call_id {item.call_id}.",
+                param=f"{place}.call_id",
+            )
+        content = _blocks(item.output, f"{place}.output")
+        after = self._turns.index(turn) + 1
+        if after == len(self._turns) or self._turns[after].role != "user":
+            self._turns.insert(after, _Turn("user"))
+        self._turns[after].blocks.append(ToolResult(item.call_id, tuple(content)))
+
+    def reasoning(self, item: _Reasoning, place: str) -> None:
+        thought = _thought(item)
+        if thought != Thinking():
+            self._say("assistant", [thought])
+
+    def _called(self, use: ToolUse) -> None:
+        self._say("assistant", [use])
+        self._calls[use.id] = self._turns[-1]
+
+    def _say(self, role: Role, blocks: Sequence[Block]) -> None:
+        if not blocks:
+            return
+        if not self._turns or self._turns[-1].role != role:
+            self._turns.append(_Turn(role))
+        self._turns[-1].blocks += blocks
+
+
+_Read = Callable[[_Reading, Any, str], None]
+_ITEMS: Mapping[str, tuple[msgspec.json.Decoder[Any], _Read]] = {
+    "message": (msgspec.json.Decoder(_Message), _Reading.message),
+    "function_call": (msgspec.json.Decoder(_Call), _Reading.call),
+    "function_call_output": (msgspec.json.Decoder(_Output), _Reading.output),
+    "custom_tool_call": (msgspec.json.Decoder(_CustomCall), _Reading.custom_call),
+    "custom_tool_call_output": (msgspec.json.Decoder(_Output), _Reading.output),
+    "reasoning": (msgspec.json.Decoder(_Reasoning), _Reading.reasoning),
+}
+
+
+def _decoded(raw: msgspec.Raw, place: str, decoder: msgspec.json.Decoder[Any]) -> Any:
+    value = take({place: raw}, place, decoder)
+    if value is None:
+        raise BadRequest(f"'{place}' must be an object", param=place)
+    return value
+
+
+def _with_call_signatures(blocks: Sequence[Block]) -> Iterable[Block]:
+    """Give calls the signature back that travelled before them."""
+    signature = ""
+    for block, after in pairwise((*blocks, None)):
+        if isinstance(block, Thinking) and _signs(block, after):
+            signature = block.signature
+        elif isinstance(block, ToolUse) and signature:
+            yield msgspec.structs.replace(block, signature=signature)
+            signature = ""
+        elif block is not None:
+            yield block
+
+
+def _signs(block: Thinking, after: Block | None) -> bool:
+    return not block.text and block.origin == CALLS and isinstance(after, ToolUse)
+
+
+# --- parts -------------------------------------------------------------------------------------------
+
+
+def _blocks(content: str | Sequence[_AnyPart], place: str) -> list[Any]:
+    """Return the content, without empty text, which many upstreams refuse (trap 31)."""
+    if isinstance(content, str):
+        return [Text(content)] if content else []
+    blocks = [_block(part, f"{place}[{n}]") for n, part in enumerate(content)]
+    return [block for block in blocks if not (isinstance(block, Text) and not block.text)]
+
+
+def _block(part: _AnyPart, place: str) -> Text | Image | Document:
+    cache = _mark(part.prompt_cache_breakpoint)
+    match part:
+        case _InputText(text=text) | _OutputText(text=text) | _Refusal(refusal=text):
+            return Text(text, cache)
+        case _InputImage():
+            return _image(part, cache, place)
+        case _InputFile():
+            return _document(part, cache, place)
+
+
+def _mark(own: _Breakpoint | None) -> CacheMark | None:
+    """Return the cache mark; of Anthropic's two lifetimes the longer comes nearest to OpenAI's."""
+    return None if own is None else CacheMark("1h" if own.ttl else "")
+
+
+def _image(part: _InputImage, cache: CacheMark | None, place: str) -> Image:
+    url, detail = _given(part.image_url, part.file_id, f"{place}.image_url", place), part.detail or ""
+    if url.startswith(("https://", "http://")):
+        return Image(url=url, detail=detail, cache=cache)
+    media_type, data = data_of(url, f"{place}.image_url")
+    return Image(media_type, data, detail=detail, cache=cache)
+
+
+def _document(part: _InputFile, cache: CacheMark | None, place: str) -> Document:
+    title = part.filename or ""
+    if part.file_url:
+        return Document(url=part.file_url, title=title, cache=cache)
+    given = _given(part.file_data, part.file_id, f"{place}.file_data", place)
+    media_type, data = data_of(given, f"{place}.file_data")
+    if media_type.startswith("text/"):
+        return Document("text/plain", text=_plain(data, f"{place}.file_data"), title=title, cache=cache)
+    return Document(media_type, data, title=title, cache=cache)
+
+
+def _given(value: str | None, file_id: str | None, name: str, place: str) -> str:
+    if file_id:
+        raise BadRequest("SAP AI Core keeps no files; send the data itself", param=f"{place}.file_id")
+    if not value:
+        raise BadRequest(f"'{name}' is required", param=name)
+    return value
+
+
+def _plain(data: str, place: str) -> str:
+    try:
+        return base64.b64decode(data, validate=True).decode()
+    except ValueError as exc:
+        raise BadRequest(f"'{place}' is not UTF-8 text in base64", param=place) from exc
+
+
+def _only_text(block: Block, place: str) -> Text:
+    if not isinstance(block, Text):
+        raise BadRequest("system and developer messages hold nothing but text", param=f"{place}.type")
+    return block

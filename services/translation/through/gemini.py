@@ -1,0 +1,259 @@
+"""Gemini's API, to gcp-vertexai deployments and back (wire §4.5, §5.4).
+
+The request goes up with the few edits that the wire document requires, frames come down with the model's
+public name in them, and members that nobody here knows survive both ways.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from services.errors import BadRequest, GatewayError, UpstreamBroken, UpstreamError
+from services.translation import fields as f
+from services.translation.callers.envelopes import google_error
+from services.translation.callers.gemini_message import camel
+from services.translation.callers.gemini_seals import MARK, is_foreign
+from services.translation.faults import error_inside
+from services.translation.fields import Fields
+from services.translation.frames import SSEParser, event
+from services.translation.replies import Answer, Prepared, Target, Usage
+from services.translation.rules import apply_rules, deterministic
+from services.translation.upstreams.gemini import SETTINGS
+from services.translation.upstreams.gemini_answer import (
+    PromptFeedback,
+    UsageMetadata,
+    decoded,
+    stop_reason,
+)
+
+_encode = msgspec.json.encode
+
+_CONFIG = "generationConfig"
+_OWN_NAMES: Mapping[str, str] = {
+    **SETTINGS,
+    "max_tokens": "maxOutputTokens",
+    "max_completion_tokens": "maxOutputTokens",
+}
+"""Canonical name of a default → member of `generationConfig`."""
+
+_MODEL_VERSION = (b'"modelVersion":', b'"modelVersion": ')
+_EDITED = (b'"id"', MARK)
+"""One of these is in contents that may need an edit."""
+
+
+class _Part(msgspec.Struct, gc=False, rename="camel"):
+    function_call: msgspec.Raw = f.ABSENT
+
+
+class _Content(msgspec.Struct, gc=False):
+    parts: list[_Part] | None = None
+
+
+class _Candidate(msgspec.Struct, gc=False, rename="camel"):
+    index: int | None = None
+    content: _Content | None = None
+    finish_reason: str | None = None
+
+
+class _Response(msgspec.Struct, gc=False, rename="camel"):
+    """What is looked at in an answer or a frame; everything else passes unseen."""
+
+    candidates: list[_Candidate] | None = None
+    usage_metadata: UsageMetadata | None = None
+    prompt_feedback: PromptFeedback | None = None
+    model_version: str | None = None
+    error: msgspec.Raw = f.ABSENT
+
+
+_response = msgspec.json.Decoder(_Response)
+_many = msgspec.json.Decoder(list[Fields])
+_word = msgspec.json.Decoder(str | None)
+
+
+# --- request -----------------------------------------------------------------------------------------
+
+
+def prepare(body: Fields, target: Target, *, stream: bool) -> Prepared:
+    """Return the request for the model's deployments. Raises BadRequest naming a field it cannot honour."""
+    if not f.present(body.get("contents", f.ABSENT)):
+        raise BadRequest("'contents' is required", param="contents")
+    out, dropped = apply_rules(body, target.facts.native.get("gemini", {}))
+    out["contents"] = _edited(out["contents"])
+    config = _with_defaults(out, target.defaults)
+    method = "streamGenerateContent?alt=sse" if stream else "generateContent"
+    return Prepared(
+        path=f"/models/{target.backend_model}:{method}",
+        body=_encode(out),
+        dropped=dropped,
+        deterministic=deterministic(config),
+        answer=lambda answer: read_answer(answer, model=target.public_name),
+        relay=(lambda: GeminiRelay(model=target.public_name)) if stream else None,
+    )
+
+
+def _with_defaults(out: Fields, defaults: Fields) -> Fields:
+    """Put the model's defaults under the caller's `generationConfig`; return what it is then."""
+    name = next((name for name in out if camel(name) == _CONFIG), _CONFIG)
+    given = f.read(out, name, Fields) or {}
+    said = {camel(member) for member in given}
+    added = {_OWN_NAMES[name]: value for name, value in defaults.items() if name in _OWN_NAMES}
+    added = {member: value for member, value in added.items() if member not in said}
+    if added:
+        out[name] = f.raw(added | given)
+    return added | given
+
+
+def _edited(contents: msgspec.Raw) -> msgspec.Raw:
+    """Return contents without what Vertex refuses: ids of calls (wire §5.4), and proofs of other models.
+
+    Contents of another shape go up as they are: the refusal is the upstream's.
+    """
+    given = bytes(contents)
+    if not any(mark in given for mark in _EDITED):
+        return contents
+    try:
+        edited = [_edited_content(content) for content in _many.decode(_listed(given))]
+    except f.UNREADABLE:
+        return contents
+    return f.raw([content for content in edited if content is not None])
+
+
+def _listed(given: bytes) -> bytes:
+    return given if given.startswith(b"[") else b"[" + given + b"]"
+
+
+def _edited_content(content: Fields) -> Fields | None:
+    """Return the content; None where nothing is left of it but its role."""
+    if "parts" not in content:
+        return content
+    parts = [_edited_part(part) for part in _many.decode(_listed(bytes(content["parts"])))]
+    kept = [part for part in parts if part is not None]
+    return content | {"parts": f.raw(kept)} if kept or not parts else None
+
+
+def _edited_part(part: Fields) -> Fields | None:
+    """Return the part; None for a thought that another model signed."""
+    names = {camel(name): name for name in part}
+    signature = names.get("thoughtSignature")
+    if signature and is_foreign(_word.decode(part[signature]) or ""):
+        if "thought" in names:
+            return None
+        part = {name: raw for name, raw in part.items() if name != signature}
+    for name in ("functionCall", "functionResponse"):
+        if name in names:
+            inner = f.decoder.decode(part[names[name]])
+            if inner.pop("id", None) is not None:
+                part = part | {names[name]: f.raw(inner)}
+    return part
+
+
+# --- answer ------------------------------------------------------------------------------------------
+
+
+class _Seen:
+    """What the log wants to know of an answer, gathered frame by frame; and its public name."""
+
+    def __init__(self, model: str) -> None:
+        self.usage: Usage | None = None
+        self.finish_reason = ""
+        self._model = _encode(model)
+        self._upstream = ""
+        self._renames: tuple[tuple[bytes, bytes], ...] = ()
+        self._called = False
+        self._begun: set[int] = set()
+        self._finished: set[int] = set()
+
+    def take(self, data: bytes) -> bytes:
+        """Return the answer, or the frame. Raises UpstreamBroken, or the UpstreamError inside it."""
+        response = decoded(data, _response)
+        if f.present(response.error):
+            raise error_inside(data)
+        if response.usage_metadata is not None:
+            self.usage = response.usage_metadata.tokens().usage()
+        if response.prompt_feedback is not None and response.prompt_feedback.block_reason:
+            self.finish_reason = "content_filter"
+        for candidate in response.candidates or ():
+            self._follow(candidate)
+        return self._renamed(data, response.model_version) if response.model_version else data
+
+    def end(self) -> None:
+        """Raise UpstreamBroken when a choice has no finish reason."""
+        if self._begun - self._finished or not self.finish_reason:
+            raise UpstreamBroken("the upstream's answer ended before its finish reason")
+
+    def _follow(self, candidate: _Candidate) -> None:
+        index = candidate.index or 0
+        parts = candidate.content.parts if candidate.content is not None else None
+        self._called = self._called or any(f.present(part.function_call) for part in parts or ())
+        self._begun.add(index)
+        if candidate.finish_reason:
+            self._finished.add(index)
+            reason = stop_reason(candidate.finish_reason)
+            self.finish_reason = "tool_calls" if reason == "stop" and self._called else reason
+
+    def _renamed(self, data: bytes, upstream: str) -> bytes:
+        if upstream != self._upstream:
+            self._upstream = upstream
+            self._renames = tuple((name + _encode(upstream), name + self._model) for name in _MODEL_VERSION)
+        for own, public in self._renames:
+            if data.count(own) == 1:  # unescaped quotes: cannot be inside a JSON string
+                return data.replace(own, public)
+        members = f.decoder.decode(data)
+        members["modelVersion"] = msgspec.Raw(self._model)
+        return _encode(members)
+
+
+def read_answer(body: bytes, *, model: str) -> Answer:
+    """Return the caller's answer. Raises UpstreamBroken for what is none, UpstreamError for its error."""
+    seen = _Seen(model)
+    answer = seen.take(body)
+    seen.end()
+    return Answer(body=answer, usage=seen.usage, finish_reason=seen.finish_reason)
+
+
+class GeminiRelay:
+    """One stream, passed on frame by frame. There is no `[DONE]` (trap 7): its end is the connection's."""
+
+    done = False  # usage may follow the finish reason
+
+    def __init__(self, *, model: str) -> None:
+        self.failure: UpstreamError | None = None
+        self._seen = _Seen(model)
+        self._parser = SSEParser()
+
+    @property
+    def usage(self) -> Usage | None:
+        """Tokens, as far as they are known."""
+        return self._seen.usage
+
+    @property
+    def finish_reason(self) -> str:
+        """Why the model stopped; empty before."""
+        return self._seen.finish_reason
+
+    def feed(self, chunk: bytes) -> bytes:
+        """Return the caller's bytes. Raises UpstreamBroken for a broken frame, UpstreamError for an error."""
+        out: list[bytes] = []
+        try:
+            for data in self._parser.feed(chunk):
+                out.append(self._frame(data))
+        except UpstreamError as exc:
+            if not any(out):
+                raise
+            self.failure = exc  # what came before it is still the caller's
+        return b"".join(out)
+
+    def close(self) -> bytes:
+        """Return what is left. Raises UpstreamBroken when no finish reason was seen."""
+        rest = b"".join([self._frame(data) for data in self._parser.close()])
+        self._seen.end()
+        return rest
+
+    def fail(self, error: GatewayError) -> bytes:
+        """Return the frame that ends a stream which cannot be completed."""
+        return event(google_error(error))
+
+    def _frame(self, data: bytes) -> bytes:
+        return event(self._seen.take(data)) if data else b""
