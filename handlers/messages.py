@@ -10,12 +10,12 @@ from handlers.plain import document
 from handlers.serving import read_fields, services_of, take
 from services.errors import BadRequest
 from services.translation import fields
+from services.translation.callers.bedrock import CONTENT_TYPE
 from services.translation.fields import Fields
 from services.translation.translate import count_tokens
 
 bp = Blueprint("messages")
 
-_EVENT_STREAM = "application/vnd.amazon.eventstream"
 _LONG_CONTEXT = "[1m]"
 _LONG_CONTEXT_BETA = "context-1m-2025-08-07"
 
@@ -85,7 +85,7 @@ async def invoke_streaming(request: Request, model: str) -> HTTPResponse | None:
     summary: Anthropic's Messages in Bedrock's URL form, as an AWS event stream
     """
     return await take(
-        request, surface="bedrock", model=unquote(model), stream=True, content_type=_EVENT_STREAM
+        request, surface="bedrock", model=unquote(model), stream=True, content_type=CONTENT_TYPE
     )
 
 

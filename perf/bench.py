@@ -32,7 +32,6 @@ from perf.stack import (
 )  # fmt: skip
 from perf.stats import median, spread
 
-MODEL = "gpt-5"
 STARTS = 3
 
 
@@ -232,17 +231,21 @@ def main(
 
     Everything runs on this machine's loopback: the contender on one core, the load generator and the
     simulated upstream on another. Machines differ, so quote the ratios; and look at what limited each run: a
-    contender that did not use its whole core could have done more. Writes bench_TS.md and bench_TS.json.
+    contender that did not use its whole core could have done more. nginx translates nothing: it gets what the
+    model itself takes. Writes bench_TS.md and bench_TS.json.
 
     \b
     Scenarios:
-      small     unary, 0.8 KB prompt, 64 connections
-      large     unary, 175 KB prompt, 64 connections
-      streams   200 streams of 101 chunks, 20 ms apart: CPU per chunk
-      alone     one request alone: p50 added over the direct call
-      memory    at rest, and per open stream
-      scaling   2 workers on 2 cores against 1 on 1
-      start     from process start to the first ready answer
+      small             unary, 0.8 KB prompt, 64 connections
+      large             unary, 175 KB prompt, 64 connections
+      streams           200 streams of 101 chunks, 20 ms apart: CPU per chunk
+      messages          the same, Anthropic's Messages passed through to Claude
+      translated        the same, chat completions from Claude
+      translated-unary  small, chat completions from Claude
+      alone             one request alone: p50 added over the direct call
+      memory            at rest, and per open stream
+      scaling           2 workers on 2 cores against 1 on 1
+      start             from process start to the first ready answer
 
     \b
     Try:
@@ -274,7 +277,7 @@ def _run(
     with (
         tempfile.TemporaryDirectory(prefix="perf-bench-") as directory,
         pinned(placement.helpers),
-        simulator(Path(directory), placement.helpers, model=MODEL) as upstream,
+        simulator(Path(directory), placement.helpers) as upstream,
         console.progress("benchmark", total) as show,
     ):
         bench = Bench(

@@ -43,13 +43,19 @@ BUDGETS: Sequence[Budget] = (
     Budget("unary 175 KB", ("large", "gateway", "requests_per_second"), 1_900, "requests/s", at_least=True),
     Budget("unary 175 KB, CPU per request", ("large", "gateway", "cpu_per_request_us"), 520, "µs"),
     Budget("streams, CPU per chunk", ("streams", "gateway", "cpu_per_frame_us"), 38, "µs"),
+    Budget("Messages streams, CPU per chunk", ("messages", "gateway", "cpu_per_frame_us"), 38, "µs"),
+    Budget("translated streams, CPU per chunk", ("translated", "gateway", "cpu_per_frame_us"), 60, "µs"),
+    Budget(
+        "translated unary 0.8 KB", ("translated-unary", "gateway", "requests_per_second"), 4_500,
+        "requests/s", at_least=True,
+    ),
     Budget("one request alone, p50 added", ("alone", "gateway", "added_p50_ms"), 0.4, "ms"),
     Budget("2 workers against 1, measured", ("scaling", "measured_ratio"), 1.7, "×", at_least=True),
     Budget("2 workers against 1, by CPU per request", ("scaling", "by_cpu_ratio"), 1.7, "×", at_least=True),
     Budget("memory of a worker at rest", ("memory", "gateway", "rest_worker"), 75, "MB", scale=1e-6),
     Budget("memory per open stream", ("memory", "gateway", "per_stream"), 60, "KB", scale=1e-3),
     Budget("start to ready", ("start", "seconds"), 1.5, "s"),
-)
+)  # fmt: skip
 
 LOAD_COLUMNS = (
     "", "req/s", "CPU µs/req", "chunks/s", "CPU µs/chunk", "p50 ms", "p99 ms", "failed", "core", "helpers",
@@ -157,6 +163,9 @@ TABLES: Mapping[str, tuple[str, Callable[[Mapping[str, Any]], tuple[Sequence[str
     "small": ("Unary, 0.8 KB prompt, 64 connections", _load),
     "large": ("Unary, 175 KB prompt, 64 connections", _load),
     "streams": ("200 streams of 101 chunks, 20 ms apart", _load),
+    "messages": ("200 streams of 101 chunks, 20 ms apart, Messages from Claude", _load),
+    "translated": ("200 streams of 101 chunks, 20 ms apart, chat completions from Claude", _load),
+    "translated-unary": ("Unary, 0.8 KB prompt, 64 connections, chat completions from Claude", _load),
     "alone": ("One request alone", _alone),
     "scaling": ("2 workers on 2 cores against 1 on 1", _scaling),
     "memory": ("Memory (PSS)", _memory),

@@ -79,7 +79,9 @@ class StreamJudge:
             self._note(event)
             output = self._dialect.output(event)
         except (AttributeError, KeyError, TypeError) as exc:
-            raise ValueError(f"a frame of an unknown shape: {payload[:200].decode(errors='replace')}") from exc
+            raise ValueError(
+                f"a frame of an unknown shape: {payload[:200].decode(errors='replace')}"
+            ) from exc
         self.started = self.started or output
         return int(output)
 

@@ -17,9 +17,10 @@ from perf.load import Shape, measure
 from perf.loops import Plan, Run
 from perf.meter import Meter
 from perf.monitor import cpu_seconds
-from perf.stack import Child, Contender, Cores, StackError, Upstream
+from perf.stack import CLAUDE, GPT, Child, Contender, Cores, StackError, Upstream
 from perf.stats import median, spread
-from perf.workload import Workload, chat_body
+from perf.surfaces import Question
+from perf.workload import Workload, prompt
 
 TIMEOUT_SECONDS = 60.0
 SATURATED = 0.93
@@ -27,18 +28,22 @@ SATURATED = 0.93
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """A load, and how the simulator answers it."""
+    """A load, and how the simulator answers it. What is no gateway is asked in the model's own form."""
 
     title: str
     prompt_bytes: int
     connections: int
     pace: Mapping[str, float]
     stream: bool = False
+    surface: str = "chat"
+    model: str = GPT
 
 
 UNARY: Mapping[str, float] = {"latency_ms": 0, "chunk_interval_ms": 0, "answer_tokens": 32, "chunk_size": 1}
 # A role frame, 97 of output, the finish, the usage and the empty first one make 101.
 STREAM: Mapping[str, float] = {"latency_ms": 0, "chunk_interval_ms": 20, "answer_tokens": 97, "chunk_size": 1}
+# Two events that open, 96 of output, and three at the end make 101; in chunks of chat these are 99 or 100.
+CLAUDE_STREAM: Mapping[str, float] = {**STREAM, "answer_tokens": 96}
 OPEN_STREAMS: Mapping[str, float] = {
     "latency_ms": 0, "chunk_interval_ms": 1000, "answer_tokens": 600, "chunk_size": 1,
 }  # fmt: skip
@@ -47,7 +52,20 @@ LOADS: Mapping[str, Load] = {
     "small": Load("unary, 0.8 KB prompt, 64 connections", 800, 64, UNARY),
     "large": Load("unary, 175 KB prompt, 64 connections", 175_000, 64, UNARY),
     "streams": Load("200 streams of 101 chunks, 20 ms apart", 800, 200, STREAM, stream=True),
-}
+    "messages": Load(
+        "200 streams of 101 chunks, 20 ms apart, Messages from Claude", 800, 200, CLAUDE_STREAM,
+        stream=True, surface="messages", model=CLAUDE,
+    ),
+    "translated": Load(
+        "200 streams of 101 chunks, 20 ms apart, chat completions from Claude", 800, 200, CLAUDE_STREAM,
+        stream=True, model=CLAUDE,
+    ),
+    "translated-unary": Load(
+        "unary, 0.8 KB prompt, 64 connections, chat completions from Claude", 800, 64, UNARY, model=CLAUDE
+    ),
+}  # fmt: skip
+HELD = Load("open streams", 800, 0, OPEN_STREAMS, stream=True)
+"""Streams that are only held open; how many is said elsewhere."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,13 +126,11 @@ def busy_seconds(cores: Cores | None) -> float:
     return float(sum(sum(times) - times.idle - getattr(times, "iowait", 0.0) for times in chosen))
 
 
-def workload(contender: Contender, model: str, *, prompt_bytes: int, stream: bool) -> Workload:
-    """Chat requests for a contender."""
-    body = chat_body(model, prompt_bytes=prompt_bytes, max_tokens=None, stream=stream)
-    headers = contender.headers
-    return Workload(
-        contender.name, contender.target, contender.endpoint, body=body, headers=headers, stream=stream
-    )
+def workload(contender: Contender, load: Load) -> Workload:
+    """The requests of a load, as this contender takes them."""
+    question = Question(prompt(load.prompt_bytes), load.model, stream=load.stream)
+    endpoint = contender.endpoint(load.surface, load.model)
+    return Workload(contender.name, contender.target, endpoint, question, headers=contender.headers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +174,7 @@ def sample(
     Raises StackError when nothing succeeded: no figures, or they would look like those of a fast contender.
     """
     upstream.pace(**load.pace)
-    work = workload(contender, upstream.model, prompt_bytes=load.prompt_bytes, stream=load.stream)
+    work = workload(contender, load)
     cpu = CpuMeter(contender.child, upstream.child, placement)
     plan = Plan(effort.seconds, warmup=effort.warmup, timeout=TIMEOUT_SECONDS)
     try:
@@ -202,8 +218,8 @@ def _others(placement: Placement, contender: float, helpers: float, busy: Sequen
 ROUND_SECONDS = 0.5
 
 
-def _latency_alone(contender: Contender, model: str) -> Mapping[str, float]:
-    work = workload(contender, model, prompt_bytes=800, stream=False)
+def _latency_alone(contender: Contender) -> Mapping[str, float]:
+    work = workload(contender, LOADS["small"])
     plan = Plan(ROUND_SECONDS, warmup=0.1, timeout=TIMEOUT_SECONDS)
     report = uvloop.run(measure(contender.target, work, Shape(1), plan))
     latency: Mapping[str, float] = report["latency_ms"]
@@ -226,7 +242,7 @@ def alone(
     p99: dict[str, list[float]] = {contender.name: [] for contender in everyone}
     for _ in range(rounds):
         for contender in everyone:
-            latency = _latency_alone(contender, upstream.model)
+            latency = _latency_alone(contender)
             p50[contender.name].append(latency["p50"])
             p99[contender.name].append(latency["p99"])
     added = {
@@ -272,8 +288,8 @@ def open_streams(
     Measured between `few` and `many`: what the first ones make the process load is not charged to them.
     """
     rest = memory(contender.child)
-    upstream.pace(**OPEN_STREAMS)
-    work = workload(contender, upstream.model, prompt_bytes=800, stream=True)
+    upstream.pace(**HELD.pace)
+    work = workload(contender, HELD)
     low = uvloop.run(hold(contender, work, few, 3.0))
     high = uvloop.run(hold(contender, work, many, 4.0))
     upstream.pace(**UNARY)

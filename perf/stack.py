@@ -16,13 +16,15 @@ import sys
 import time
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from perf.dialects import MESSAGES
 from perf.monitor import ProcessTree
-from perf.workload import Endpoint, Target
+from perf.surfaces import ENDPOINTS, Endpoint
+from perf.workload import Target
 
 HOST = "127.0.0.1"
 API_VERSION = "2025-04-01-preview"
@@ -30,9 +32,24 @@ STOP_SECONDS = 10.0
 # All that a child gets of our environment: a setting of the gateway left in somebody's shell must not change
 # what is measured.
 INHERITED = ("HOME", "LANG", "LD_LIBRARY_PATH", "PATH", "PYTHONPATH", "TMPDIR", "TZ", "VIRTUAL_ENV")
-_CHAT_MARK = b'"choices"'
 
 Cores = frozenset[int]
+
+GPT = "gpt-5"
+CLAUDE = "anthropic--claude-4.5-sonnet"
+
+_DEPLOYMENT = "/v2/inference/deployments/{deployment}"
+FORMS: Mapping[str, Endpoint] = {
+    GPT: replace(ENDPOINTS["chat"], path=f"{_DEPLOYMENT}/chat/completions?api-version={API_VERSION}"),
+    # Text events, not binary ones: what the gateway asks for.
+    CLAUDE: replace(
+        ENDPOINTS["bedrock"],
+        path=f"{_DEPLOYMENT}/invoke",
+        stream_path=f"{_DEPLOYMENT}/invoke-with-response-stream",
+        dialect=MESSAGES,
+    ),
+}
+"""How the deployments of each model that is measured are asked without a gateway."""
 
 
 class StackError(Exception):
@@ -162,20 +179,21 @@ class Contender:
 
     name: str
     target: Target
-    endpoint: Endpoint
+    endpoint: Callable[[str, str], Endpoint]
+    """How it is asked on a surface for a model; what is no gateway knows no surfaces."""
     headers: Mapping[str, str]
     child: Child
 
 
 class Upstream:
-    """A running simulator and one of its deployments."""
+    """A running simulator and its deployments."""
 
-    def __init__(self, child: Child, url: str, model: str) -> None:
-        self.child, self.url, self.model = child, url, model
+    def __init__(self, child: Child, url: str) -> None:
+        self.child, self.url = child, url
         tenant = next(iter(call_json(f"{url}/_sim/tenants").values()))
         self.service_key: dict[str, Any] = tenant["service_key"]
         self.resource_group: str = tenant["environment"]["AICORE_RESOURCE_GROUP"]
-        self.deployment: str = next(row["id"] for row in tenant["deployments"] if row["model"] == model)
+        self.deployments: dict[str, str] = {row["model"]: row["id"] for row in tenant["deployments"]}
         form = {
             "grant_type": "client_credentials",
             "client_id": self.service_key["clientid"],
@@ -183,10 +201,14 @@ class Upstream:
         }
         self.token: str = call_json(f"{url}/oauth/token", form=form)["access_token"]
 
-    @property
-    def path(self) -> str:
-        """Path and query of the deployment's chat completions."""
-        return f"/v2/inference/deployments/{self.deployment}/chat/completions?api-version={API_VERSION}"
+    def endpoint(self, _surface: str, model: str) -> Endpoint:
+        """A model's deployment, asked in its own form."""
+        form, deployment = FORMS[model], self.deployments[model]
+        return replace(
+            form,
+            path=form.path.replace("{deployment}", deployment),
+            stream_path=form.stream_path.replace("{deployment}", deployment),
+        )
 
     @property
     def headers(self) -> dict[str, str]:
@@ -199,19 +221,18 @@ class Upstream:
 
     def direct(self) -> Contender:
         """The simulator itself, without anything between."""
-        endpoint = Endpoint("POST", self.path, _CHAT_MARK, streams=True)
-        return Contender("direct", Target(self.url), endpoint, self.headers, self.child)
+        return Contender("direct", Target(self.url), self.endpoint, self.headers, self.child)
 
 
 @contextlib.contextmanager
-def simulator(directory: Path, cores: Cores | None, *, model: str) -> Iterator[Upstream]:
+def simulator(directory: Path, cores: Cores | None) -> Iterator[Upstream]:
     """perf.simulator with one tenant."""
     port = free_port()
     command = [sys.executable, "-m", "perf.simulator", "--port", str(port), "--tenants", "1"]
     with running("simulator", command, directory=directory, cores=cores) as child:
         url = f"http://{HOST}:{port}"
         child.wait_ready(f"{url}/_sim/stats")
-        yield Upstream(child, url, model)
+        yield Upstream(child, url)
 
 
 def nginx_binary() -> str | None:
@@ -249,8 +270,8 @@ http {{
   server {{
     listen {listen} backlog=4096;
     location = /health/ready {{ return 200; access_log off; }}
-    location = /v1/chat/completions {{
-      proxy_pass http://simulator{path};
+    location {deployments} {{
+      proxy_pass http://simulator;
       proxy_http_version 1.1;
       proxy_set_header Connection "";
       proxy_set_header Authorization "Bearer {token}";
@@ -280,7 +301,7 @@ def nginx(
             directory=directory,
             upstream=upstream.url.removeprefix("http://"),
             listen=f"{HOST}:{port}",
-            path=upstream.path,
+            deployments=_DEPLOYMENT.removesuffix("{deployment}"),
             token=upstream.token,
             resource_group=upstream.resource_group,
         )
@@ -290,17 +311,15 @@ def nginx(
     with running("nginx", command, directory=directory, cores=cores) as child:
         url = f"http://{HOST}:{port}"
         child.wait_ready(f"{url}/health/ready")
-        yield Contender(
-            "nginx", Target(url), Endpoint("POST", "/v1/chat/completions", _CHAT_MARK, True), {}, child
-        )
+        yield Contender("nginx", Target(url), upstream.endpoint, {}, child)
 
 
 def gateway_config(upstream: Upstream, key: str) -> dict[str, Any]:
-    """One sub-account, one model, and one client key; everything else as it is by default."""
+    """One sub-account, the models measured, and one client key; everything else as it is by default."""
     account = {
         "resource_group": upstream.resource_group,
         "service_key": upstream.service_key,
-        "deployment_ids": {upstream.model: [upstream.deployment]},
+        "deployment_ids": {model: [upstream.deployments[model]] for model in FORMS},
     }
     return {"subAccounts": {"bench": account}, "secret_authentication_tokens": [key]}
 
@@ -311,6 +330,11 @@ class Started:
 
     contender: Contender
     seconds: float
+
+
+def surface_of_ours(surface: str, _model: str) -> Endpoint:
+    """The gateway's endpoint, whichever model is asked."""
+    return ENDPOINTS[surface]
 
 
 @contextlib.contextmanager
@@ -329,9 +353,8 @@ def gateway(
     with running("gateway", command, directory=directory, cores=cores) as child:
         url = f"http://{HOST}:{port}"
         seconds = child.wait_ready(f"{url}/health/ready")
-        endpoint = Endpoint("POST", "/v1/chat/completions", _CHAT_MARK, streams=True)
         headers = {"authorization": f"Bearer {key}"}
-        yield Started(Contender("gateway", Target(url), endpoint, headers, child), seconds)
+        yield Started(Contender("gateway", Target(url), surface_of_ours, headers, child), seconds)
 
 
 def interrupt_as_exit() -> None:

@@ -126,6 +126,7 @@ ENDPOINTS: Mapping[str, Endpoint] = {
 
 
 def endpoint_of(path: str) -> Endpoint:
-    """The endpoint that a request's path belongs to, in any of its spellings; chat if it is none of ours."""
+    """The endpoint that answers questions at a path, in any of its spellings; chat if it is none of ours."""
     bare = path.partition("?")[0].rstrip("/")
-    return next((one for one in ENDPOINTS.values() if one.serves(bare)), ENDPOINTS["chat"])
+    asked = (one for one in ENDPOINTS.values() if one.body is not None and one.serves(bare))
+    return next(asked, ENDPOINTS["chat"])

@@ -101,7 +101,7 @@ class Workload:
         label: str,
         target: Target,
         endpoint: Endpoint,
-        question: Question = Question(),
+        question: Question,
         *,
         headers: Mapping[str, str] | None = None,
         identical: bool = False,

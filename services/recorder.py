@@ -13,6 +13,7 @@ import time
 from collections import deque
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import msgspec
 import structlog
@@ -25,7 +26,20 @@ log = structlog.get_logger()
 MAX_WAITING = 10_000
 MAX_WAITING_BYTES = 64 * 1024 * 1024
 FLUSH_SECONDS = 0.5
-_PATHS = {"chat": "/v1/chat/completions", "embeddings": "/v1/embeddings"}
+_PATHS = {
+    "chat": "/v1/chat/completions",
+    "completions": "/v1/completions",
+    "messages": "/v1/messages",
+    "responses": "/v1/responses",
+    "gemini": "/v1beta/models/{model}:generateContent",
+    "bedrock": "/model/{model}/invoke",
+    "embeddings": "/v1/embeddings",
+}
+_STREAM_PATHS = {
+    "gemini": "/v1beta/models/{model}:streamGenerateContent?alt=sse",
+    "bedrock": "/model/{model}/invoke-with-response-stream",
+}
+"""Where streams have a path of their own."""
 
 
 class Recorder:
@@ -41,7 +55,12 @@ class Recorder:
         self._writing: asyncio.Future[None] | None = None
 
     def add(self, call: Call, body: Fields | None) -> None:
-        """Queue the line of a request that has ended."""
+        """Queue the line of a request that has ended; not of those about stored answers, which have no body.
+
+        Only the gateway that stored an answer could be asked for it again.
+        """
+        if not call.body_bytes:
+            return
         size = call.body_bytes if self._bodies else 0
         if len(self._waiting) >= MAX_WAITING or self._bytes + size > MAX_WAITING_BYTES:
             self.dropped += 1
@@ -94,17 +113,24 @@ def _line(call: Call, body: Fields | None, *, with_body: bool) -> dict[str, Any]
         # seconds of the system-wide clock: the reader takes the first line as zero
         "at": round(time.monotonic() - (now - call.started), 6),
         "method": "POST",
-        "path": _PATHS[call.surface],
+        "path": _path(call),
         "headers": {},
         "body": body if with_body else None,
         "body_bytes": call.body_bytes,
         "stream": call.stream,
         "model": call.model,
         "status": call.status,
-        "ttft_ms": None
+        # not the first token: to find that would cost a look into each piece
+        "first_byte_ms": None
         if call.first_byte_at is None
         else round((call.first_byte_at - call.started) * 1000, 3),
         "total_ms": round((now - call.started) * 1000, 3),
         "prompt_tokens": usage.prompt_tokens if usage else None,
         "completion_tokens": usage.completion_tokens if usage else None,
     }
+
+
+def _path(call: Call) -> str:
+    """Return the surface's own path, whichever spelling of it the caller used."""
+    path = (call.stream and _STREAM_PATHS.get(call.surface)) or _PATHS[call.surface]
+    return path.replace("{model}", quote(call.model, safe=""))

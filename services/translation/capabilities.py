@@ -211,13 +211,18 @@ def override(
     refuse: Iterable[str] = (),
     rename: Mapping[str, str] | None = None,
 ) -> ModelFacts:
-    """Return the facts with field rules of the configuration on top."""
-    fields = {name: rule for name, rule in facts.fields.items() if name not in set(keep)}
+    """Return the facts with field rules of the configuration on top, for requests that pass through too."""
     why = "the gateway's configuration says so for this model"
-    fields |= {name: FieldRule(why=why) for name in drop}
-    fields |= {name: FieldRule(why=why, refuse=True) for name in refuse}
-    fields |= {name: FieldRule(why=why, rename_to=to) for name, to in (rename or {}).items()}
-    return msgspec.structs.replace(facts, fields=fields)
+    own = {name: FieldRule(why=why) for name in drop}
+    own |= {name: FieldRule(why=why, refuse=True) for name in refuse}
+    own |= {name: FieldRule(why=why, rename_to=to) for name, to in (rename or {}).items()}
+    kept = frozenset(keep)
+
+    def changed(rules: FieldRules) -> FieldRules:
+        return {name: rule for name, rule in rules.items() if name not in kept} | own
+
+    native = {surface: changed(rules) for surface, rules in facts.native.items()}
+    return msgspec.structs.replace(facts, fields=changed(facts.fields), native=native)
 
 
 def _entry(model: str) -> _Model | None:

@@ -1,7 +1,7 @@
 """Join a caller and an upstream: the request to its form, the answer back.
 
 Where both speak the same dialect the request passes through (`through`); everything else goes by the pivot.
-The tables here are the only place that knows which dialects there are.
+Which dialects there are stands in the tables of `callers`, `upstreams` and `through`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import cast
 import msgspec
 
 from services.errors import BadRequest, GatewayError, UpstreamBroken, UpstreamError
-from services.translation.callers import bedrock, chat, completions, gemini, messages
+from services.translation.callers import CALLERS
 from services.translation.capabilities import CHAT, RESPONSES, ModelFacts
 from services.translation.conversation import Block, Conversation, Document, Image, Text, ToolResult, Turn
 from services.translation.dialects import Caller, Reader, ReplyInfo, Sent, Upstream, Writer
@@ -25,39 +25,9 @@ from services.translation.frames import SSEParser
 from services.translation.replies import Answer, Inline, Prepared, Relay, Target, Usage
 from services.translation.rules import deterministic, suited
 from services.translation.structured import Unwrapping, emulated
-from services.translation.through import (
-    bedrock as through_bedrock,
-    chat as through_chat,
-    messages as through_messages,
-)
+from services.translation.through import THROUGH
 from services.translation.toolnames import renamed
-from services.translation.upstreams import claude, cohere, converse, gemini as gemini_upstream, openai
-
-Through = Callable[..., Prepared]
-
-UPSTREAMS: Mapping[str, Upstream] = {
-    "azure-openai": openai.UPSTREAM,
-    "openai-like": openai.UPSTREAM,
-    "claude": claude.UPSTREAM,
-    "converse": converse.UPSTREAM,
-    "gemini": gemini_upstream.UPSTREAM,
-    "cohere": cohere.UPSTREAM,
-}
-"""Dialect → how its deployments are spoken to. `azure-responses` is azure-openai's second way."""
-
-CALLERS: Mapping[str, Caller] = {
-    one.surface: one
-    for one in (chat.CALLER, completions.CALLER, messages.CALLER, bedrock.CALLER, gemini.CALLER)
-}
-"""Surface → how its clients speak."""
-
-_THROUGH: Mapping[tuple[str, str], Through] = {
-    ("chat", "azure-openai"): through_chat.prepare,
-    ("chat", "openai-like"): through_chat.prepare,
-    ("messages", "claude"): through_messages.prepare,
-    ("bedrock", "claude"): through_bedrock.prepare,
-}
-"""(surface, dialect) → pass-through."""
+from services.translation.upstreams import UPSTREAMS
 
 _FETCHES_ITSELF = frozenset(
     {("chat", "azure-openai"), ("responses", "azure-openai"), ("chat", "openai-like")}
@@ -74,7 +44,7 @@ def prepare(body: Fields, target: Target, *, surface: str, stream: bool) -> Prep
     Raises BadRequest naming a field that cannot be honoured.
     """
     _check_mode(target)
-    through = _THROUGH.get((surface, target.facts.dialect))
+    through = THROUGH.get((surface, target.facts.dialect))
     if through is not None and _passes(surface, body, target.facts):
         return through(body, target, stream=stream)
     caller = CALLERS[surface]
@@ -112,11 +82,17 @@ def _passes(surface: str, body: Fields, facts: ModelFacts) -> bool:
     if surface == RESPONSES:
         return RESPONSES in facts.modes
     if surface != CHAT:
-        return True
+        return facts.json_schema == "native" or not _wants_schema(body)
     if CHAT not in facts.modes:
         return False
     asks_both = present(body.get("tools", ABSENT)) and present(body.get("reasoning_effort", ABSENT))
     return not asks_both or facts.tools_with_effort == CHAT or read(body, "reasoning_effort", str) == "none"
+
+
+def _wants_schema(body: Fields) -> bool:
+    """Whether a Messages request asks for an answer that fits a schema: older models need help."""
+    config = read(body, "output_config", Fields) or {}
+    return present(config.get("format", ABSENT)) or present(body.get("output_format", ABSENT))
 
 
 def _upstream_for(surface: str, conversation: Conversation, facts: ModelFacts) -> Upstream:

@@ -123,7 +123,7 @@ THINKERS = [
 def test_thinking_goes_through_a_tool_loop(
     claude: Anthropic, model: str, thinking: Any, streamed: bool
 ) -> None:
-    """The proof comes back to the model that thought, through two turns."""
+    """The proof comes back to the model that thought, through two turns (trap 29)."""
     messages: list[Any] = [{"role": "user", "content": "please call get_weather for me"}]
     first = _said(claude, streamed, model=model, messages=messages, thinking=thinking)
     kinds = [block.type for block in first.content]
@@ -140,7 +140,7 @@ def test_thinking_goes_through_a_tool_loop(
 
 
 def test_count_tokens(claude: Anthropic) -> None:
-    """An estimate, for every family; more text is more tokens."""
+    """An estimate, for every family; more text is more tokens (trap 59)."""
     short = claude.messages.count_tokens(model=CLAUDE, messages=HELLO)
     long = claude.messages.count_tokens(model="gpt-5", messages=HELLO, system="x" * 4000, tools=[WEATHER])
 
@@ -148,7 +148,8 @@ def test_count_tokens(claude: Anthropic) -> None:
 
 
 def test_what_claude_code_sends(claude: Anthropic, tenant: Simulator) -> None:
-    """Wire §8.7: beta query, beta list, scoped cache marks, context management, metadata, a 1m mark."""
+    """Wire §8.7: beta query, beta list, scoped cache marks, context management, metadata, a 1m mark
+    (traps 27, 31, 59)."""
     with claude.beta.messages.stream(
         model="claude-sonnet-4-5-20250929[1m]",
         max_tokens=32000,
@@ -176,7 +177,7 @@ def test_what_claude_code_sends(claude: Anthropic, tenant: Simulator) -> None:
 
 
 def test_a_dated_haiku_is_found(claude: Anthropic) -> None:
-    """The background requests of coding tools name one."""
+    """The background requests of coding tools name one (trap 59)."""
     message = claude.messages.create(model="claude-haiku-4-5-20251001", max_tokens=100, messages=HELLO)
 
     assert "end_turn" == message.stop_reason

@@ -106,7 +106,8 @@ def traces(tmp_path_factory: pytest.TempPathFactory) -> Traces:
 
 
 def test_the_log_shows_no_secret(traces: Traces) -> None:
-    """No key, client secret, token or password is in any line, at the level debug, through every fault."""
+    """No key, client secret, token or password is in any line, at the level debug, through every fault
+    (trap 51)."""
     assert 2 * traces.requests <= traces.log.count('"event":"request"')
     assert [] == [secret for secret in traces.secrets if secret in traces.log]
 

@@ -70,6 +70,7 @@ FATES: dict[str, Fate] = {
     "stall": Fate(504, "upstream_timeout", late="upstream_timeout", stream=200, arg=2),
     "malformed": Fate(502, "upstream_broken", late="upstream_broken", stream=200, arg=2),
     "no-done": Fate(200),
+    "ragged": Fate(200, arg=3),
     "error-frame": Fate(429, "rate_limit_exceeded", late="rate_limit_exceeded", stream=200, arg=2),
     "error-first": Fate(429, "rate_limit_exceeded", late="rate_limit_exceeded", stream=200),
     "throttled": Fate(429, "rate_limit_exceeded"),
@@ -161,7 +162,7 @@ def test_a_fault_without_a_way_around_it(faulty: Stack, caller: httpx.Client, ki
 
 @pytest.mark.parametrize("kind", [kind for kind in FAILING if FATES[kind].late is None])
 def test_a_fault_before_a_stream(faulty: Stack, caller: httpx.Client, kind: str) -> None:
-    """A stream that never began gets the same status and envelope as a whole answer, not a 200."""
+    """A stream that never began gets the same status and envelope as a whole answer, not a 200 (trap 18)."""
     fate = FATES[kind]
     break_it(faulty, kind, model=ALONE)
     answer = caller.post(CHAT, json=ask(ALONE, stream=True))
@@ -174,7 +175,8 @@ def test_a_fault_before_a_stream(faulty: Stack, caller: httpx.Client, kind: str)
 @pytest.mark.parametrize("kind", [kind for kind, fate in FATES.items() if fate.late and kind != FIRST_ERROR])
 @pytest.mark.parametrize("model", [ALONE, SEVERAL, "qwen3-max"])
 def test_a_fault_inside_a_stream(faulty: Stack, caller: httpx.Client, kind: str, model: str) -> None:
-    """What came is passed on, then an error says how it ended; no terminator, and nobody else is asked."""
+    """What came is passed on, then an error says how it ended; no terminator, and nobody else is asked
+    (trap 24)."""
     fate = FATES[kind]
     faulty.tenant.set_pace(chunk_interval_ms=PACE_MS)
     break_it(faulty, kind, model=model)
@@ -221,7 +223,7 @@ def test_a_harmless_fault(faulty: Stack, caller: httpx.Client, kind: str, stream
 
 
 def test_a_pause_within_a_stream_has_its_own_limit(faulty: Stack, caller: httpx.Client) -> None:
-    """Silence between events counts against `stall`, though `first_byte` is shorter."""
+    """Silence between events counts against `stall`, though `first_byte` is shorter (trap 15)."""
     assert FIRST_BYTE < 0.8 < STALL
     faulty.tenant.set_fault("slow-token", arg=0.8, model=ALONE)
     answer = caller.post(CHAT, json=ask(ALONE, stream=True))
@@ -286,7 +288,7 @@ def test_a_refused_token_is_replaced(revoking: Stack, bearer: httpx.Client, kind
 def test_a_token_that_is_always_refused_is_our_fault(
     revoking: Stack, bearer: httpx.Client, kind: str, stream: bool
 ) -> None:
-    """502, since the caller's key is good; one new token was tried, not one for each refusal."""
+    """502, since the caller's key is good; one new token was tried, not one for each refusal (trap 22)."""
     break_it(revoking, kind, model=ALONE)
     answers = [bearer.post(CHAT, json=ask(ALONE, stream=stream)) for _ in range(3)]
 

@@ -36,7 +36,7 @@ def in_flight(shared: Stack) -> int:
 
 @pytest.mark.parametrize("model", ["gpt-5", "qwen3-max"])
 def test_leaving_a_stream_closes_the_upstream(shared: Stack, model: str) -> None:
-    """Within a second of the caller's leaving, the upstream sees the end of the connection."""
+    """Within a second of the caller's leaving, the upstream sees the end of the connection (trap 17)."""
     shared.tenant.set_pace(chunk_interval_ms=50)
     with shared.client() as client:
         body = chat("[[tokens:600]]", model=model, stream=True)
@@ -51,7 +51,7 @@ def test_leaving_a_stream_closes_the_upstream(shared: Stack, model: str) -> None
 
 
 def test_leaving_before_the_first_event_closes_the_upstream(shared: Stack) -> None:
-    """A stream whose opening came from the upstream, but no content yet, is closed as well."""
+    """A stream whose opening came from the upstream, but no content yet, is closed as well (trap 17)."""
     shared.tenant.set_fault("slow-token", arg=20, model="gpt-4.1")
     connection = raw_request(shared, chat(model="gpt-4.1", stream=True))
     assert within(3, lambda: in_flight(shared) == 1)
@@ -124,7 +124,7 @@ def test_probes_answer_while_streams_run(shared: Stack) -> None:
 
 
 def test_leaving_a_whole_answer_closes_the_upstream(shared: Stack) -> None:
-    """The same for an answer that is not streamed and has not begun."""
+    """The same for an answer that is not streamed and has not begun (trap 17)."""
     shared.tenant.set_pace(latency_ms=3000)
     connection = raw_request(shared, chat())
     assert within(3, lambda: in_flight(shared) == 1)

@@ -184,7 +184,7 @@ def test_a_broken_configuration_lists_every_fault(tmp_path: Path) -> None:
 
 
 def test_anonymous_service_beyond_loopback_is_refused(tmp_path: Path) -> None:
-    """Without keys the gateway does not listen on other addresses, unless it is told to."""
+    """Without keys the gateway does not listen on other addresses, unless it is told to (trap 50)."""
     with Simulator(write_config=tmp_path):
         document = json.loads((tmp_path / "config.json").read_text()) | {"secret_authentication_tokens": []}
         (tmp_path / "config.json").write_text(json.dumps(document))

@@ -54,7 +54,7 @@ def routes(shared_stack: Stack) -> Iterator[list[tuple[str, str]]]:
     "key", [None, "x", "sk-wrong", CLIENT_KEY[:-1], CLIENT_KEY + "x", CLIENT_KEY.upper()]
 )
 def test_a_wrong_key_is_refused(anonymous: httpx.Client, tenant: Simulator, key: str | None) -> None:
-    """No key and every wrong one get the same 401, and nothing goes upstream."""
+    """No key and every wrong one get the same 401, and nothing goes upstream (trap 50)."""
     headers = {} if key is None else {"authorization": f"Bearer {key}"}
     answer = anonymous.post(CHAT, json=chat(), headers=headers)
 
@@ -130,7 +130,7 @@ def test_a_restricted_key_sees_its_models_only(shared: Stack) -> None:
     [("gpt-4.l", "gpt-4.1"), ("gpt5", "gpt-5"), ("mistral-smal", "mistralai--mistral-small"), ("zzz", "")],
 )
 def test_a_wrong_model_is_told_with_near_names(http: httpx.Client, asked: str, near: str) -> None:
-    """404 names what was asked for and what may have been meant."""
+    """404 names what was asked for and what may have been meant (trap 56)."""
     answer = http.post(CHAT, json=chat(model=asked))
 
     assert (404, "model_not_found") == (answer.status_code, error_of(answer)["code"])
@@ -382,7 +382,7 @@ def test_a_wrong_method_is_405(http: httpx.Client, method: str, path: str, allow
     ],
 )
 def test_every_form_of_chat_answers(http: httpx.Client, path: str) -> None:
-    """With and without /v1, and Azure's."""
+    """With and without /v1, and Azure's (trap 60)."""
     assert "hello there" == content(http.post(path, json=chat()))
 
 
@@ -391,14 +391,14 @@ def test_every_form_of_chat_answers(http: httpx.Client, path: str) -> None:
     ["/v1/embeddings", "/embeddings", "/openai/deployments/text-embedding-3-small/embeddings?api-version=x"],
 )
 def test_every_form_of_embeddings_answers(http: httpx.Client, path: str) -> None:
-    """With and without /v1, and Azure's."""
+    """With and without /v1, and Azure's (trap 60)."""
     answer = http.post(path, json={"model": "text-embedding-3-small", "input": "one"})
 
     assert 1536 == len(answer.json()["data"][0]["embedding"])
 
 
 def test_head_of_the_root(anonymous: httpx.Client) -> None:
-    """HEAD / is 200 without a key and without a body: clients send it first."""
+    """HEAD / is 200 without a key and without a body: clients send it first (trap 59)."""
     answer = anonymous.head("/")
 
     assert (200, b"") == (answer.status_code, answer.content)
@@ -415,7 +415,7 @@ def test_probes_need_no_key(anonymous: httpx.Client, path: str) -> None:
 
 
 def test_metrics_count_all_workers(http: httpx.Client, shared: Stack) -> None:
-    """Whichever worker answers, the requests of both are in it."""
+    """Whichever worker answers, the requests of both are in it (trap 53)."""
     name = "gpt-4.1-mini"  # no other test asks for it here
 
     def counted() -> float:
@@ -436,7 +436,7 @@ def test_metrics_count_all_workers(http: httpx.Client, shared: Stack) -> None:
 
 @pytest.mark.parametrize("path", [CHAT, "/v1/models", "/openai/deployments/gpt-5/chat/completions"])
 def test_a_preflight_needs_no_key(anonymous: httpx.Client, path: str) -> None:
-    """CORS preflight is answered with what a browser wants to know."""
+    """CORS preflight is answered with what a browser wants to know (trap 60)."""
     answer = anonymous.options(
         path,
         headers={
@@ -487,7 +487,8 @@ def test_the_documentation_loads_from_here_alone(anonymous: httpx.Client) -> Non
 
 
 def test_the_document_names_every_route(anonymous: httpx.Client, routes: list[tuple[str, str]]) -> None:
-    """/openapi.json has each path and method of the application, but for the documents themselves."""
+    """/openapi.json has each path and method of the application, but for the documents themselves
+    (trap 62)."""
     paths = anonymous.get("/openapi.json").json()["paths"]
     told = {(method, path) for path, operations in paths.items() for method in operations}
     served = {

@@ -67,7 +67,8 @@ async def test_tokens_revoked_under_load(stack: Starter) -> None:
 
 @pytest.mark.parametrize("slow_token", [False, True])
 async def test_two_hundred_first_requests(stack: Starter, slow_token: bool) -> None:
-    """200 requests at once, the first ones ever, share one token fetch for each worker and tenant."""
+    """200 requests at once, the first ones ever, share one token fetch for each worker and tenant
+    (trap 53)."""
     started = stack(*(["--fault", "oauth=slow::0.5"] if slow_token else []))
     async with client_of(started) as client:
         answers = await asyncio.gather(*(client.post(CHAT, json=chat()) for _ in range(200)))

@@ -14,6 +14,7 @@ import pytest
 from perf import benchreport
 from perf.bench import scaling_placement, steps
 from perf.scenarios import (
+    HELD,
     LOADS,
     Effort,
     Placement,
@@ -26,8 +27,19 @@ from perf.scenarios import (
     summarise,
     workload,
 )  # fmt: skip
-from perf.stack import Child, Contender, StackError, Upstream, free_port, pinned, running, status_of
-from perf.workload import ENDPOINTS, Target
+from perf.stack import (
+    CLAUDE,
+    GPT,
+    Child,
+    Contender,
+    StackError,
+    Upstream,
+    free_port,
+    pinned,
+    running,
+    status_of,
+)
+from perf.workload import Target
 
 ONE_EACH = Placement(frozenset({0}), frozenset({1}))
 REPORT: dict[str, Any] = {
@@ -119,14 +131,14 @@ class NobodyThere(Upstream):
 
     def __init__(self, log: Path) -> None:
         process: Any = type("Process", (), {"pid": os.getpid()})()
-        self.child, self.model = Child("nobody", process, log), "m"
+        self.child, self.deployments = Child("nobody", process, log), {GPT: "d1", CLAUDE: "d2"}
 
     def pace(self, **settings: float) -> None:
         """There is none."""
 
     def direct(self) -> Contender:
         """Port 1 is reserved."""
-        return Contender("nobody", Target("http://127.0.0.1:1"), ENDPOINTS["chat"], {}, self.child)
+        return Contender("nobody", Target("http://127.0.0.1:1"), self.endpoint, {}, self.child)
 
 
 @pytest.mark.e2e
@@ -143,7 +155,7 @@ def test_a_contender_that_answers_nothing_has_no_figures(tmp_path: Path) -> None
 async def test_memory_is_that_of_streams_which_are_open(tmp_path: Path) -> None:
     """Or a gateway that refuses them would need nothing for each."""
     contender = NobodyThere(tmp_path / "log").direct()
-    work = workload(contender, "m", prompt_bytes=10, stream=True)
+    work = workload(contender, HELD)
     with pytest.raises(StackError, match="does not hold 2 streams open"):
         await hold(contender, work, 2, 0.1)
 

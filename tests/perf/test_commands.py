@@ -84,10 +84,10 @@ def test_load_writes_a_result_without_the_key(stub: StubServer, tmp_path: Path) 
 
 
 @pytest.mark.e2e
-@pytest.mark.parametrize("endpoint", ["embeddings", "models", "health"])
-def test_load_calls_every_endpoint(stub: StubServer, endpoint: str) -> None:
+@pytest.mark.parametrize("surface", ["embeddings", "models", "health"])
+def test_load_calls_what_has_no_streams(stub: StubServer, surface: str) -> None:
     """Each with its own path."""
-    assert invoke("load", "--base-url", stub.url, "--endpoint", endpoint, "--requests", 5).exit_code == 0
+    assert invoke("load", "--base-url", stub.url, "--surface", surface, "--requests", 5).exit_code == 0
 
 
 @pytest.mark.e2e

@@ -46,10 +46,10 @@ async def test_a_unary_answer_is_measured() -> None:
 
 @pytest.mark.e2e
 async def test_a_stream_is_measured() -> None:
-    """First token, gaps between the rest, and completeness."""
+    """First byte, first token, gaps between the rest, and completeness."""
     async with stub_server() as stub:
         (done,) = await exchanged(stub, Ask(stream=True))
-    in_order = done.intended < done.sent < done.first_token <= done.ended
+    in_order = done.intended < done.sent < done.first_byte <= done.first_token <= done.ended
 
     assert (
         done.failure, done.chunks, len(done.gaps), in_order,
@@ -151,4 +151,4 @@ async def test_a_full_backlog_is_an_overload() -> None:
 )
 def test_a_number_is_read_without_parsing(body: bytes, expected: int) -> None:
     """The last one of that name; 0 without one."""
-    assert expected == count_in(body, b'"n"')
+    assert expected == count_in(body, "n")

@@ -74,11 +74,11 @@ def test_everything_the_format_names_is_read() -> None:
     """Each field of the description."""
     line = decode_line(
         b'{"at":12.345,"method":"POST","path":"/v1/chat/completions","headers":{"content-type":"application/json"},'
-        b'"body":{"model":"m"},"body_bytes":1834,"stream":true,"model":"gpt-5","status":200,"ttft_ms":412.0,'
+        b'"body":{"model":"m"},"body_bytes":1834,"stream":true,"model":"gpt-5","status":200,"first_byte_ms":412.0,'
         b'"total_ms":2210.5,"prompt_tokens":402,"completion_tokens":187}'
     )
 
-    assert (line.body, line.stream, line.ttft_ms, line.completion_tokens) == (
+    assert (line.body, line.stream, line.first_byte_ms, line.completion_tokens) == (
         {"model": "m"},
         True,
         412.0,

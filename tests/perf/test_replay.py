@@ -188,7 +188,7 @@ async def test_a_recording_is_replayed_over_the_wire(tmp_path: Path) -> None:
     """Each line arrives with the key given, and is compared with what was recorded."""
     path = tmp_path / "t.jsonl"
     path.write_text(
-        '{"at":0.02,"path":"/v1/chat/completions","body_bytes":300,"stream":true,"model":"m","status":200,"ttft_ms":5}\n'
+        '{"at":0.02,"path":"/v1/chat/completions","body_bytes":300,"stream":true,"model":"m","status":200,"first_byte_ms":5}\n'
         '{"at":0,"path":"/v1/models","method":"GET","status":200,"total_ms":3}\n'
     )
     async with stub_server() as stub:

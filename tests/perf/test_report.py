@@ -28,6 +28,7 @@ def measured(*, streams: bool = False) -> dict[str, Any]:
         exchange = Exchange(work, now)
         exchange.sent, exchange.ended, exchange.status = now, now + number / 1e3, 200
         if streams:
+            exchange.first_byte = now + number / 3e3
             exchange.first_token, exchange.gaps = now + number / 2e3, [0.001]
         if number == 100:
             exchange.failure, exchange.status = "status", 503
@@ -41,7 +42,7 @@ SAMPLES = [
     for at, percent in ((0, None), (1, 40.0), (2, 60.0))
 ]
 DOCUMENTS: dict[str, dict[str, Any]] = {
-    "load": {"options": {"endpoint": "chat"}, "measured": measured(streams=True)},
+    "load": {"options": {"surface": "chat"}, "measured": measured(streams=True)},
     "run": {
         "options": {},
         "targets": {"health": measured()},
@@ -69,7 +70,7 @@ ROWS = {
     "resources": "| rss | 1.0 MiB | 1.0 MiB | 1.0 MiB |",
 }
 PICTURES = {
-    "load": {"percentiles", "latency", "ttft", "throughput"},
+    "load": {"percentiles", "latency", "first_byte", "ttft", "throughput"},
     "run": {"percentiles", "latency", "throughput"},
     "replay": {"percentiles", "latency", "throughput"},
     "resources": {"resources"},

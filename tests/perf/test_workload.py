@@ -6,16 +6,10 @@ import json
 
 import pytest
 
-from perf.workload import (
-    ENDPOINTS,
-    Target,
-    Workload,
-    bearer,
-    chat_body,
-    embeddings_body,
-    fresh_prompt,
-    prompt,
-)  # fmt: skip
+from perf.surfaces import ENDPOINTS, Question
+from perf.workload import Target, Workload, bearer, fresh_prompt, prompt
+
+EMBEDDINGS = Question(prompt(100), "m")
 
 
 def sent(work: Workload) -> tuple[bytes, dict[str, object]]:
@@ -32,6 +26,9 @@ def sent(work: Workload) -> tuple[bytes, dict[str, object]]:
         ("http://h/v1/", "/health", "/health"),
         ("http://h/gw/v1", "/v1/models", "/gw/v1/models"),
         ("http://h/gw", "/v1/models", "/gw/v1/models"),
+        ("http://h/v1", "/v1beta/models/m:generateContent", "/v1beta/models/m:generateContent"),
+        ("http://h/v1", "/model/m/invoke", "/model/m/invoke"),
+        ("http://h/v1", "/chat/completions", "/v1/chat/completions"),
     ],
 )
 def test_the_base_url_may_end_in_v1_or_not(base: str, path: str, expected: str) -> None:
@@ -55,8 +52,8 @@ def test_the_prompt_has_exactly_the_size_asked_for(size: int) -> None:
 @pytest.mark.parametrize("size", [0, 11, 800])
 def test_the_content_length_is_that_of_the_body(size: int) -> None:
     """With and without a number in the prompt."""
-    body = chat_body("m", prompt_bytes=size, max_tokens=5, stream=True)
-    work = Workload("chat", Target("http://h"), ENDPOINTS["chat"], body=body, stream=True)
+    question = Question(prompt(size), "m", max_tokens=5, stream=True)
+    work = Workload("chat", Target("http://h"), ENDPOINTS["chat"], question)
     head, _, sent_body = b"".join(work.parts()).partition(b"\r\n\r\n")
 
     assert f"content-length: {len(sent_body)}".encode() in head
@@ -64,25 +61,21 @@ def test_the_content_length_is_that_of_the_body(size: int) -> None:
 
 def test_each_request_differs_from_the_last() -> None:
     """Or a gateway that shares identical work would be measured doing nothing."""
-    work = Workload(
-        "e", Target("http://h"), ENDPOINTS["embeddings"], body=embeddings_body("m", prompt_bytes=100)
-    )
+    work = Workload("e", Target("http://h"), ENDPOINTS["embeddings"], EMBEDDINGS)
 
     assert sent(work)[1] != sent(work)[1]
 
 
 def test_a_second_run_does_not_repeat_the_first() -> None:
     """Or it would be served from a gateway's cache."""
-    body = embeddings_body("m", prompt_bytes=100)
-    first, second = (Workload("e", Target("http://h"), ENDPOINTS["embeddings"], body=body) for _ in range(2))
+    first, second = (Workload("e", Target("http://h"), ENDPOINTS["embeddings"], EMBEDDINGS) for _ in range(2))
 
     assert sent(first)[1] != sent(second)[1]
 
 
 def test_identical_requests_are_identical() -> None:
     """To measure just that sharing."""
-    body = embeddings_body("m", prompt_bytes=100)
-    work = Workload("e", Target("http://h"), ENDPOINTS["embeddings"], body=body, identical=True)
+    work = Workload("e", Target("http://h"), ENDPOINTS["embeddings"], EMBEDDINGS, identical=True)
 
     assert work.parts() == work.parts()
 

@@ -59,7 +59,7 @@ def listening(**where: Any) -> Any:
 
 
 async def test_strangers_are_refused_whoever_chose_the_address() -> None:
-    """`sanic --host 0.0.0.0` does not go through our command line."""
+    """`sanic --host 0.0.0.0` does not go through our command line (trap 50)."""
     with pytest.raises(SystemExit, match=r"no client keys, and 0\.0\.0\.0"):
         await app._refuse_strangers(listening(host="0.0.0.0"), settings=Settings(sub_accounts=()))
 
@@ -79,7 +79,7 @@ async def test_others_may_listen(where: dict[str, str], settings: Settings) -> N
 
 
 async def test_a_preflight_names_the_key_header() -> None:
-    """A browser that follows the standard would not send the key otherwise."""
+    """A browser that follows the standard would not send the key otherwise (trap 60)."""
     request: Any = None
     for given, expected in (("*", "*, Authorization"), ("x-api-key", "x-api-key")):
         response = HTTPResponse(headers={"access-control-allow-headers": given})
@@ -89,7 +89,7 @@ async def test_a_preflight_names_the_key_header() -> None:
 
 
 def test_debugging_shows_no_heads_of_the_control_plane() -> None:
-    """The HTTP client's own log would have them."""
+    """The HTTP client's own log would have them (trap 51)."""
     root = logging.getLogger()
     before, level = root.handlers, root.level
     try:

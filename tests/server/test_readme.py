@@ -11,7 +11,7 @@ TEXT = README.read_text(encoding="utf-8")
 
 
 def test_the_generated_tables_are_those_of_the_code() -> None:
-    """`python -m server.readme` would change nothing."""
+    """`python -m server.readme` would change nothing (trap 62)."""
     assert filled(TEXT) == TEXT
 
 
@@ -37,7 +37,7 @@ def test_every_dependency_has_its_reason() -> None:
 
 
 def test_every_target_that_the_readme_names_exists() -> None:
-    """`make x` in the README is a target of the Makefile."""
+    """`make x` in the README is a target of the Makefile (trap 62)."""
     makefile = README.with_name("Makefile").read_text(encoding="utf-8")
     named = set(re.findall(r"(?:`|^)make ([a-z][a-z-]+)", TEXT, re.MULTILINE))
 

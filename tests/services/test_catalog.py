@@ -70,7 +70,7 @@ def test_a_discovered_model_is_public_under_its_backend_name() -> None:
 
 
 def test_an_alias_is_taken_as_it_stands() -> None:
-    """A configured alias means its model."""
+    """A configured alias means its model (trap 59)."""
     assert serving("gpt-5", **{"gpt-5": options(aliases=("fast",))}).resolve("fast").name == "gpt-5"
 
 
@@ -125,7 +125,7 @@ def test_an_alias_with_brackets_means_itself_too() -> None:
     ],
 )
 def test_spellings_of_claude(name: str) -> None:
-    """Dotted, dashed, dated, marked, with and without vendor, in any case."""
+    """Dotted, dashed, dated, marked, with and without vendor, in any case (trap 59)."""
     assert serving(SONNET, HAIKU, "anthropic--claude-4-sonnet").resolve(name).name == SONNET
 
 
@@ -177,7 +177,7 @@ def test_spellings_of_other_models(asked: str, name: str) -> None:
     ],
 )
 def test_another_model_is_never_given(name: str) -> None:
-    """No version, size, vendor or date is bent to fit."""
+    """No version, size, vendor or date is bent to fit (trap 56)."""
     with pytest.raises(UnknownModel):
         serving("gpt-5", SONNET, HAIKU, "gpt-5-mini-2025-08-07").resolve(name)
 
@@ -337,7 +337,7 @@ def test_configured_deployments_come_before_discovered_ones() -> None:
 
 
 def test_sub_accounts_stand_in_the_order_of_the_configuration() -> None:
-    """And the same id in two of them is two deployments."""
+    """And the same id in two of them is two deployments (trap 47)."""
     known = account(one("d-1", "m", account="b"), name="b") | account(one("d-1", "m", account="a"), name="a")
 
     assert [candidate.sub_account for candidate in catalog(known).resolve("m").candidates] == ["b", "a"]
@@ -384,7 +384,7 @@ def test_weight_zero_takes_a_deployment_out() -> None:
 
 
 def test_orchestration_deployments_are_no_models() -> None:
-    """They have no name of their own; what is there is what runs nowhere else."""
+    """They have no name of their own; what is there is what runs nowhere else (trap 47)."""
     models = catalog(account(one("d-1", "", "orchestration"))).models()
 
     assert ["sap-abap-1"] == [model.name for model in models]
@@ -437,7 +437,7 @@ def test_discovery_counts_more_than_the_data() -> None:
 
 
 def test_the_data_knows_the_family_of_a_silent_deployment() -> None:
-    """By the model's whole name, not by a piece of it."""
+    """By the model's whole name, not by a piece of it (trap 36)."""
     model = catalog(account(**{"gpt-5": (one("d-1"),)})).resolve("gpt-5")
 
     assert (model.family, model.candidates[0].executable) == ("azure-openai", "azure-openai")

@@ -161,7 +161,7 @@ async def test_a_running_deployment_is_read_whole(api) -> None:
 
 
 async def test_the_headers_that_tenants_need(api) -> None:
-    """Bearer token, resource group, tenant and client type."""
+    """Bearer token, resource group, tenant and client type (trap 49)."""
     fake = api()
     await fake.read()
     headers = fake.requests[0].headers
@@ -172,7 +172,7 @@ async def test_the_headers_that_tenants_need(api) -> None:
 
 
 async def test_no_tenant_header_without_a_tenant(api) -> None:
-    """A service key without identityzoneid sends none."""
+    """A service key without identityzoneid sends none (trap 49)."""
     fake = api()
     await fake.read(access=credential(tenant_id=""))
 
@@ -181,7 +181,7 @@ async def test_no_tenant_header_without_a_tenant(api) -> None:
 
 @pytest.mark.parametrize("spelling", ["backendDetails", "backend_details"])
 async def test_either_spelling_of_the_details_will_do(api, spelling: str) -> None:
-    """Older answers know only one; the other may be missing, null or empty."""
+    """Older answers know only one; the other may be missing, null or empty (trap 47)."""
     other = {"backendDetails": "backend_details", "backend_details": "backendDetails"}[spelling]
     shapes = [{spelling: backend("gpt-5")}, {spelling: backend("gpt-5"), other: {}}]
     shapes += [{spelling: backend("gpt-5"), other: None}, {spelling: backend("gpt-5"), other: {"model": {}}}]
@@ -192,7 +192,7 @@ async def test_either_spelling_of_the_details_will_do(api, spelling: str) -> Non
 
 
 async def test_only_running_deployments_count(api) -> None:
-    """Every other state is left out, and remarked."""
+    """Every other state is left out, and remarked (trap 47)."""
     states = ["PENDING", "STOPPED", "DEAD", "STOPPING", "UNKNOWN", "COMPLETED", None]
     fake = api([entry("d-run1"), *(entry(f"d-{n:04}", status=state) for n, state in enumerate(states))])
 
@@ -251,7 +251,8 @@ async def test_an_unreadable_configuration_leaves_the_model_usable(api) -> None:
 
 
 async def test_no_name_is_invented(api) -> None:
-    """A deployment whose model nobody names is left out: the configuration's name is no substitute."""
+    """A deployment whose model nobody names is left out: the configuration's name is no substitute
+    (trap 47)."""
     fake = api([entry("d-0001", None)], c_d_0001={"executableId": "my-own", "parameterBindings": None})
 
     assert await fake.read() == ()
@@ -262,7 +263,7 @@ async def test_no_name_is_invented(api) -> None:
     "fields", [{"executableId": "orchestration"}, {"executableId": None, "scenarioId": "orchestration"}]
 )
 async def test_orchestration_is_kept_without_a_model(api, fields: dict[str, Any]) -> None:
-    """Its details are empty objects, and no configuration needs to be asked."""
+    """Its details are empty objects, and no configuration needs to be asked (trap 47)."""
     empty = {"scaling": {"backendDetails": {}}, "resources": {"backendDetails": {}, "backend_details": {}}}
     fake = api([entry("d-orch", None, details=empty, **fields)])
 
@@ -291,7 +292,7 @@ async def test_notes_are_bounded(api) -> None:
 @pytest.mark.parametrize("total", [0, 1, 2, 3, 4, 5, 9])
 @pytest.mark.parametrize("counts", ["whole", "page", "none"])
 async def test_every_page_is_read(api, total: int, counts: str) -> None:
-    """Whether the count is the whole's, the page's or absent."""
+    """Whether the count is the whole's, the page's or absent (trap 47)."""
     fake = api([entry(f"d-{n:04}") for n in range(total)])
     fake.count = {"whole": lambda t, p: t, "page": lambda t, p: p, "none": lambda t, p: None}[counts]
 

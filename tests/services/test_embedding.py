@@ -83,7 +83,7 @@ def model() -> Model:
 
 @pytest.mark.parametrize(("count", "size", "calls"), [(1, 1, 1), (3, 1, 3), (5, 2, 3), (4, 4, 1)])
 async def test_a_request_is_asked_in_parts_of_that_size(count: int, size: int, calls: int) -> None:
-    """And comes back in order, with the tokens of all."""
+    """And comes back in order, with the tokens of all (trap 40)."""
     upstream = Upstream()
 
     reply = await in_parts(ask(*("x" * (n + 1) for n in range(count))), size, upstream)

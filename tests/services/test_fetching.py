@@ -73,7 +73,7 @@ async def test_the_connection_goes_to_the_address_that_was_checked() -> None:
     ],
 )  # fmt: skip
 async def test_nothing_inside_is_reached(address: str) -> None:
-    """Not even when only one of several addresses is inside."""
+    """Not even when only one of several addresses is inside (trap 34)."""
     with pytest.raises(BadRequest, match="public internet"):
         await fetcher(picture, addresses=[PUBLIC, address]).all(["https://a.example/"])
 
@@ -145,7 +145,7 @@ async def test_redirects_end() -> None:
     ],
 )
 async def test_what_is_no_picture_or_too_large_is_refused(response: httpx.Response, why: str) -> None:
-    """Read no further than the limit."""
+    """Read no further than the limit (trap 34)."""
     with pytest.raises(BadRequest, match=why):
         await fetcher(lambda _: response).all(["https://a.example/"])
 

@@ -126,7 +126,7 @@ async def test_a_stream_that_comes_whole_has_one_end() -> None:
 
 
 async def test_attempts_are_bounded() -> None:
-    """As configured, however many deployments there are; the last failure is told."""
+    """As configured, however many deployments there are; the last failure is told (trap 21)."""
     kit = Kit(*((f"s{n}", f"d{n}") for n in range(9)), attempts=3)
     kit.script(**{f"d{n}": (503, error(f"busy {n}")) for n in range(9)})
     caught = await failing(lambda: asked(kit, stream=False))
@@ -148,7 +148,7 @@ async def test_with_nobody_else_the_same_is_asked_again_after_a_pause(step: Step
 
 @pytest.mark.parametrize("step", [(429, error()), (404, error()), (403, b"x"), UpstreamTimeout("slow")])
 async def test_with_nobody_else_other_failures_are_told_at_once(step: Step) -> None:
-    """Asking the same again would not help, or would be billed again."""
+    """Asking the same again would not help, or would be billed again (traps 21, 22)."""
     kit = Kit(("one", "d1"))
     kit.script(d1=step)
     await failing(lambda: asked(kit, stream=False))
@@ -158,7 +158,7 @@ async def test_with_nobody_else_other_failures_are_told_at_once(step: Step) -> N
 
 @pytest.mark.parametrize(("asked_for", "rests"), [(7.0, 7.0), (None, 30.0), (1e300, 600.0)])
 async def test_a_deployment_rests_as_long_as_it_says(asked_for: float | None, rests: float) -> None:
-    """Its Retry-After, or the configured cool-down; never absurdly long."""
+    """Its Retry-After, or the configured cool-down; never absurdly long (trap 21)."""
     kit = Kit(*TWO)
     kit.upstream.retry_after = asked_for
     kit.script(d1=(429, error()))

@@ -17,6 +17,7 @@ from services.deployments import Deployment
 from services.recorder import Recorder
 from services.translation import fields
 from services.translation.replies import Answer, Usage
+from services.translation.translate import CALLERS
 from tests.services.waiting import until
 
 BODY = fields.parse(b'{"model":"m","messages":[{"role":"user","content":"secret \\u00e9"}]}')
@@ -59,7 +60,7 @@ async def test_a_line_tells_what_replaying_needs(tmp_path: Path) -> None:
             "method", "path", "body_bytes", "stream", "model", "status", "prompt_tokens", "completion_tokens",
         )
     )  # fmt: skip
-    assert (250, True) == (line["ttft_ms"], line["total_ms"] >= 1000)
+    assert (250, True) == (line["first_byte_ms"], line["total_ms"] >= 1000)
     assert 0 <= time.monotonic() - 1 - line["at"] < 60
 
 
@@ -85,15 +86,43 @@ async def test_a_failed_call_is_recorded_too(tmp_path: Path, body: Any) -> None:
     [line] = await lines(tmp_path / "r", call, body=body)
 
     assert (502, None, None, None) == (
-        line["status"], line["ttft_ms"], line["prompt_tokens"], line["completion_tokens"],
+        line["status"], line["first_byte_ms"], line["prompt_tokens"], line["completion_tokens"],
     )  # fmt: skip
 
 
-async def test_every_surface_has_its_own_path(tmp_path: Path) -> None:
-    """A replay asks where the caller asked."""
-    [line] = await lines(tmp_path / "r", ended(surface="embeddings"))
+@pytest.mark.parametrize(
+    ("surface", "stream", "path"),
+    [
+        ("chat", True, "/v1/chat/completions"),
+        ("completions", True, "/v1/completions"),
+        ("messages", True, "/v1/messages"),
+        ("responses", True, "/v1/responses"),
+        ("embeddings", False, "/v1/embeddings"),
+        ("gemini", False, "/v1beta/models/a%2Fb:generateContent"),
+        ("gemini", True, "/v1beta/models/a%2Fb:streamGenerateContent?alt=sse"),
+        ("bedrock", False, "/model/a%2Fb/invoke"),
+        ("bedrock", True, "/model/a%2Fb/invoke-with-response-stream"),
+    ],
+)
+async def test_every_surface_has_its_own_path(tmp_path: Path, surface: str, stream: bool, path: str) -> None:
+    """A replay asks where the caller asked, with the model in the path where it belongs."""
+    [line] = await lines(tmp_path / "r", ended(surface=surface, stream=stream, model="a/b"))
 
-    assert "/v1/embeddings" == line["path"]
+    assert path == line["path"]
+
+
+def test_every_surface_of_the_gateway_can_be_recorded() -> None:
+    """None is forgotten when one is added: that would break its answers, for their end is written here."""
+    assert {*CALLERS, "embeddings"} <= module._PATHS.keys()
+
+
+async def test_requests_about_stored_answers_are_left_out(tmp_path: Path) -> None:
+    """They have no body, and nobody else could answer them."""
+    recorder = Recorder(tmp_path / "r")
+    recorder.add(ended(surface="responses", body_bytes=0), None)
+    await recorder.aclose()
+
+    assert not (tmp_path / "r").exists()
 
 
 async def test_two_workers_may_write_to_one_file(tmp_path: Path) -> None:

@@ -64,7 +64,7 @@ async def failure(provider: TokenProvider) -> CredentialError:
 
 
 async def test_the_form_carries_all_three_parameters(provide) -> None:
-    """Client id and secret are form-encoded in the body, not in a header."""
+    """Client id and secret are form-encoded in the body, not in a header (trap 48)."""
     http = ScriptedHTTP(granted())
 
     assert await provide(http, FakeClock()).get() == "token-1"
@@ -77,7 +77,7 @@ async def test_the_form_carries_all_three_parameters(provide) -> None:
 
 
 async def test_a_certificate_replaces_the_secret_in_the_form(provide) -> None:
-    """An X.509 credential sends its client id only."""
+    """An X.509 credential sends its client id only (trap 48)."""
     http = ScriptedHTTP(granted())
 
     await provide(http, FakeClock(), client_secret=None, cert_pem="c", key_pem="k").get()
@@ -133,7 +133,7 @@ async def test_a_caller_who_leaves_does_not_cancel_the_fetch(provide) -> None:
     [(43199, 0.0, 42899), (1000, 0.0, 900), (1000, 1.0, 850), (10, 0.0, 9)],
 )
 async def test_the_token_is_renewed_ahead(provide, lifetime: float, jitter: float, seconds: float) -> None:
-    """At min(300 s, a tenth of the lifetime) before expiry, or up to half of that earlier."""
+    """At min(300 s, a tenth of the lifetime) before expiry, or up to half of that earlier (trap 48)."""
     clock = FakeClock()
     provider = provide(ScriptedHTTP(numbered(lifetime)), clock, jitter=jitter)
     await provider.get()
@@ -212,7 +212,7 @@ async def test_a_lifetime_counts_from_the_request(provide) -> None:
 
 
 async def test_a_refused_token_is_replaced_once(provide) -> None:
-    """A hundred requests that saw the same 401 cause one new fetch."""
+    """A hundred requests that saw the same 401 cause one new fetch (trap 22)."""
     http = ScriptedHTTP(numbered())
     provider = provide(http, FakeClock())
     await provider.get()
@@ -223,7 +223,7 @@ async def test_a_refused_token_is_replaced_once(provide) -> None:
 
 
 async def test_a_late_complaint_leaves_the_new_token_alone(provide) -> None:
-    """Only the token that failed is dropped."""
+    """Only the token that failed is dropped (trap 22)."""
     http = ScriptedHTTP(numbered())
     provider = provide(http, FakeClock())
     await provider.get()
@@ -387,7 +387,7 @@ async def test_an_unusable_certificate_is_reported() -> None:
 
 
 async def test_the_certificate_is_shown_in_the_handshake(monkeypatch, tmp_path) -> None:
-    """With an X.509 key the token service sees the client certificate, over real TLS."""
+    """With an X.509 key the token service sees the client certificate, over real TLS (trap 48)."""
     authority = trustme.CA()
     (tmp_path / "ca.pem").write_bytes(authority.cert_pem.bytes())
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))

@@ -106,7 +106,7 @@ async def test_redirects_are_not_followed(server: RawUpstream, client: Upstream)
 
 
 async def test_connections_are_kept(server: RawUpstream, client: Upstream) -> None:
-    """Requests one after the other share one."""
+    """Requests one after the other share one (trap 54)."""
     server.script(answer())
     for _ in range(5):
         await send(client, server)
@@ -268,7 +268,7 @@ async def test_the_limit_to_the_head_does_not_hold_for_the_body(
 
 
 async def test_an_error_body_is_read_up_to_a_limit(server: RawUpstream, client: Upstream) -> None:
-    """A huge one is not collected."""
+    """A huge one is not collected (trap 19)."""
     server.script(stream(*[b"x" * 65_536] * 16, status=500))
 
     async with await opened(client, server) as upstream:
@@ -286,7 +286,7 @@ async def test_a_small_error_body_is_read_whole(server: RawUpstream, client: Ups
 async def test_an_error_body_that_is_cut_is_read_as_far_as_it_goes(
     server: RawUpstream, client: Upstream
 ) -> None:
-    """The status has said what matters: a cut 429 stays a 429."""
+    """The status has said what matters: a cut 429 stays a 429 (trap 19)."""
     server.script(stream(b"slow do", status=429, then=reset))
 
     async with await opened(client, server) as upstream:
@@ -317,7 +317,7 @@ async def test_an_error_body_that_is_cut_is_read_as_far_as_it_goes(
 async def test_retry_after_is_read_in_every_form(
     fields: dict[str, str], seconds: float | None, server: RawUpstream, client: Upstream
 ) -> None:
-    """Seconds, a date that has passed, milliseconds; the longest counts, nonsense does not."""
+    """Seconds, a date that has passed, milliseconds; the longest counts, nonsense does not (trap 21)."""
     server.script(failure(429, **fields))
 
     assert seconds == (await send(client, server)).retry_after

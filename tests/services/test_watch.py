@@ -144,7 +144,7 @@ async def test_nothing_is_published_when_nothing_changed(watching) -> None:
 
 @pytest.mark.parametrize("fault", [UpstreamDenied("RBAC: access denied"), RuntimeError("a bug")])
 async def test_a_failure_takes_nothing_down(watching, fault: Exception) -> None:
-    """Discovered and configured deployments stay, and the state says what is wrong."""
+    """Discovered and configured deployments stay, and the state says what is wrong (trap 47)."""
     reader = FakeReader(running("d-0001", "claude", "aws-bedrock"))
     watched = await watching((STATIC, reader))
     reader.result = fault

@@ -23,7 +23,6 @@ from services.translation.events import (
     RedactedPiece,
     RefusalPiece,
     Signed,
-    Started,
     Stopped,
     StopReason,
     TextPiece,
@@ -105,8 +104,8 @@ class Writer:
                 self._tokens = tokens
             case Stopped():
                 self._stop = event
-            case Started():
-                pass
+            case _:
+                pass  # the first content is the beginning
         return b""
 
     def close(self) -> bytes:
@@ -166,17 +165,15 @@ def _about(info: ReplyInfo) -> JSON:
 
 
 def _part(block: Text | Thinking | Redacted | ToolUse, *, shown: bool) -> JSON | None:
-    match block:
-        case Text(text=text):
-            return {"text": text}
-        case ToolUse():
-            return _call(block)
-        case Redacted(data, origin):
-            return _redacted(data, origin)
-        case Thinking(text, signature, origin):
-            if text and not shown:
-                return None  # a signature without its text proves nothing
-            return _thought(text, signature, origin, thought=bool(text))
+    if isinstance(block, Text):
+        return {"text": block.text}
+    if isinstance(block, ToolUse):
+        return _call(block)
+    if isinstance(block, Redacted):
+        return _redacted(block.data, block.origin)
+    if block.text and not shown:
+        return None  # a signature without its text proves nothing
+    return _thought(block.text, block.signature, block.origin, thought=bool(block.text))
 
 
 def _call(use: ToolUse) -> JSON:

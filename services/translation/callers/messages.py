@@ -99,14 +99,9 @@ _texts = _decoder(list[str])
 
 def parse(body: Fields) -> Conversation:
     """Return what the caller asks. Raises BadRequest naming the field."""
-    conversation = parse_counted(body)
-    if conversation.max_tokens is None:
+    max_tokens = take(body, "max_tokens", _integer)
+    if max_tokens is None:
         raise BadRequest("'max_tokens' is required", param="max_tokens")
-    return conversation
-
-
-def parse_counted(body: Fields) -> Conversation:
-    """Return a conversation that is to be counted only, without `max_tokens`. Raises BadRequest."""
     dropped = list(unknown(body, _READ))
     tools = _tools(body, dropped)
     choice, parallel = _tool_choice(body, tools, dropped)
@@ -122,7 +117,7 @@ def parse_counted(body: Fields) -> Conversation:
         tools=tools,
         tool_choice=choice,
         parallel_tools=parallel,
-        max_tokens=take(body, "max_tokens", _integer),
+        max_tokens=max_tokens,
         reasoning=_reasoning(body, config, dropped),
         output=OutputFormat(schema=wanted.schema, strict=True) if wanted else None,
         settings=settings,

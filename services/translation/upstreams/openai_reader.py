@@ -34,7 +34,9 @@ class _Function(msgspec.Struct, gc=False):
     arguments: str | None = None
 
 
-class _CallPiece(msgspec.Struct, gc=False):
+class CallPiece(msgspec.Struct, gc=False):
+    """A piece of a tool call, or a whole one."""
+
     index: int | None = None
     id: str | None = None
     function: _Function | None = None
@@ -49,7 +51,7 @@ class _Delta(msgspec.Struct, gc=False):
     content: str | None = None
     reasoning_content: str | list[str | _Thought] | None = None
     refusal: str | None = None
-    tool_calls: list[_CallPiece] | None = None
+    tool_calls: list[CallPiece] | None = None
 
 
 class _Choice(msgspec.Struct, gc=False):
@@ -89,7 +91,7 @@ _chunk = msgspec.json.Decoder(_Chunk)
 _NO_DETAILS = _Details()
 
 # wire §8.0; `model_length` is Mistral's word
-_STOPS: Mapping[str, StopReason] = {
+STOPS: Mapping[str, StopReason] = {
     "stop": "stop",
     "length": "length",
     "model_length": "context_length",
@@ -113,7 +115,7 @@ class OpenAIReader:
 
     def __init__(self, info: ReplyInfo) -> None:
         self.done = False
-        self._calls = _Calls(info)
+        self._calls = Calls(info)
         self._started = False
         self._finish: str | None = None
         self._sources: dict[str, str] = {}
@@ -150,7 +152,7 @@ class OpenAIReader:
     def end(self) -> list[Event]:
         """Return what only the end tells: calls that waited, sources, and why the model stopped."""
         cited = (Cited(url=url, title=title) for url, title in self._sources.items())
-        stopped = [] if self._finish is None else [Stopped(_STOPS.get(self._finish, "stop"))]
+        stopped = [] if self._finish is None else [Stopped(STOPS.get(self._finish, "stop"))]
         return [*self._calls.close(), *cited, *stopped]
 
     def _take(self, choice: _Choice, out: list[Event]) -> None:
@@ -203,7 +205,7 @@ def _tokens(usage: _Usage) -> Tokens:
 # --- tool calls --------------------------------------------------------------------------------------
 
 
-class _Calls:
+class Calls:
     """Tells tool calls one after the other, although their pieces may come mixed (wire §8.7, point 4).
 
     One call is told as it comes. It gives way to the next when its arguments are whole; until then the pieces
@@ -217,7 +219,7 @@ class _Calls:
         self._at = 0
         self._behind: list[Event] = []
 
-    def add(self, piece: _CallPiece, place: int) -> list[Event]:
+    def add(self, piece: CallPiece, place: int) -> list[Event]:
         """Return what can be told now. `place` is the call's index where it has none."""
         index = place if piece.index is None else piece.index
         call = self._calls.get(index)
@@ -256,7 +258,7 @@ class _Call:
         self._waiting: list[str] = []
         self._arguments: list[str] = []
 
-    def learn(self, piece: _CallPiece) -> None:
+    def learn(self, piece: CallPiece) -> None:
         self._id = piece.id or self._id
         if piece.function is not None:
             self._name = piece.function.name or self._name

@@ -185,7 +185,7 @@ class OrchestrationReader:
 
     def _unfenced(self) -> list[Event]:
         rest = self._fence.close() if self._fence is not None else ""
-        return [TextPiece(rest)] if rest else []
+        return self._calls.behind([TextPiece(rest)]) if rest else []
 
     def _note(self, source: str | _Source) -> None:
         """Remember a source once: a stream may repeat the list."""
@@ -226,9 +226,8 @@ def _tokens(usage: _Usage, model: str) -> Tokens:
 class _Fence:
     """Takes the code fence off an answer that was asked to be JSON; Claude puts one around it (wire §5.2)."""
 
-    _OPENING = re.compile(r"\s*```[a-z]*[ \t]*\n")
-    _MAY_OPEN = re.compile(r"\s*(?:`{0,2}|```[a-z]*[ \t]*)\Z")
-    _MAY_CLOSE = re.compile(r"\s*`{0,3}\s*\Z")
+    _OPENING = re.compile(r"\s*```[A-Za-z]*[ \t]*\r?\n")
+    _MAY_OPEN = re.compile(r"\s*(?:`{0,2}|```[A-Za-z]*[ \t]*\r?)\Z")
 
     def __init__(self) -> None:
         self._held = ""
@@ -243,13 +242,16 @@ class _Fence:
             opening = self._OPENING.match(self._held)
             self._is_open = opening is not None
             self._held = self._held[opening.end() :] if opening else self._held
-        end = len(self._held)
-        if self._is_open and (closing := self._MAY_CLOSE.search(self._held)):
-            end = closing.start()
+        end = len(_unclosed(self._held)) if self._is_open else len(self._held)
         told, self._held = self._held[:end], self._held[end:]
         return told
 
     def close(self) -> str:
         """Return what is left when nothing more comes."""
         rest, self._held = self._held, ""
-        return rest.rstrip().removesuffix("```").rstrip() if self._is_open else rest
+        return _unclosed(rest) if self._is_open else rest
+
+
+def _unclosed(text: str) -> str:
+    """Return the text without what closes a fence, or begins to: JSON itself never ends so."""
+    return text.rstrip().rstrip("`").rstrip()

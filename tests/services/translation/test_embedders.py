@@ -155,7 +155,7 @@ def test_an_unknown_input_type_is_refused() -> None:
 @pytest.mark.parametrize("model", [TITAN, GEMINI, ORCHESTRATED])
 @pytest.mark.parametrize("encoding", ["float", "base64", None])
 def test_an_answer_is_openais_list(model: str, encoding: str | None) -> None:
-    """Encoded as the caller wants it; the OpenAI SDK asks for base64 by itself (trap 39)."""
+    """Encoded as the caller wants it; the OpenAI SDK asks for base64 by itself (trap 40)."""
     request = prepared(model, EXECUTABLE[model], encoding_format=encoding)
 
     answer = request.answer(json.dumps(ANSWERS[model]).encode())
@@ -212,7 +212,7 @@ def test_an_error_inside_a_200_is_that_error() -> None:
 
 
 def test_orchestrated_vectors_come_in_the_order_of_the_texts() -> None:
-    """By index, whatever the order on the wire."""
+    """By index, whatever the order on the wire (trap 40)."""
     data = [{"embedding": [2.0], "index": 1}, {"embedding": [1.0], "index": 0}]
     request = prepared(ORCHESTRATED, "orchestration", input=["a", "b"])
 

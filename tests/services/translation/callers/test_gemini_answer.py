@@ -143,7 +143,7 @@ def test_a_call_is_held_until_it_is_whole() -> None:
 ENDS_A_CALL = [
     TextPiece("x"),
     ThinkingPiece("x"),
-    Signed("S", "gemini"),
+    Signed("SIGS", "gemini"),
     RedactedPiece("D"),
     ToolOpened("t2", "g"),
 ]
@@ -189,6 +189,13 @@ def test_usage_may_follow_the_stop() -> None:
         USAGE
         == stream(TextPiece("a"), Counted(Tokens()), Stopped("stop"), Counted(TOKENS))[-1]["usageMetadata"]
     )
+
+
+def test_usage_tells_only_what_there_is() -> None:
+    """No cache, no thoughts."""
+    usage = whole(Counted(Tokens(uncached=2, output=1)), Stopped("stop"))["usageMetadata"]
+
+    assert {"promptTokenCount": 2, "candidatesTokenCount": 1, "totalTokenCount": 3} == usage
 
 
 def test_trap_24_a_failure_looks_like_no_end() -> None:
@@ -407,10 +414,9 @@ def test_googles_client_raises_our_error() -> None:
     """Trap 23: with its status and its words."""
     writer = CALLER.writer(info())
     broken = writer.feed(TextPiece("a")) + writer.fail(UpstreamLimited("x", public="slow down"))
-    seen = []
+    chunks = client(Gateway(broken)).models.generate_content_stream(model=PUBLIC, contents="hi")
+    first = next(chunks).text
 
     with pytest.raises(errors.APIError, match="slow down") as caught:
-        for chunk in client(Gateway(broken)).models.generate_content_stream(model=PUBLIC, contents="hi"):
-            seen.append(chunk.text)
-
-    assert (["a"], 429, "RESOURCE_EXHAUSTED") == (seen, caught.value.code, caught.value.status)
+        next(chunks)
+    assert ("a", 429, "RESOURCE_EXHAUSTED") == (first, caught.value.code, caught.value.status)

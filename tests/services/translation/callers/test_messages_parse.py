@@ -9,7 +9,7 @@ import pytest
 
 from services.errors import BadRequest
 from services.translation import fields
-from services.translation.callers.messages import CALLER, parse, parse_counted
+from services.translation.callers.messages import CALLER, parse
 from services.translation.conversation import (
     Block,
     CacheMark,
@@ -284,10 +284,6 @@ def test_what_claude_code_sends_is_read_and_the_rest_named() -> None:
     lost = ("metadata", "context_management", "cache_control", "a_new_field", "output_config.task_budget")
     assert lost == asked.dropped
 
-
-def test_counting_needs_no_limit() -> None:
-    """An answer does."""
-    assert parse_counted(request(max_tokens=...)).max_tokens is None
     with pytest.raises(BadRequest) as refused:
         parse(request(max_tokens=...))
     assert "max_tokens" == refused.value.param
