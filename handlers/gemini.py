@@ -11,6 +11,8 @@ from handlers.plain import document
 from handlers.serving import read_fields, services_of, take
 from services.errors import NotFound
 from services.listing import GEMINI
+from services.translation import fields
+from services.translation.fields import Fields
 from services.translation.translate import count_tokens
 
 bp = Blueprint("gemini")
@@ -65,6 +67,7 @@ async def _stream(request: Request, model: str) -> HTTPResponse | None:
 
 async def _count(request: Request, model: str) -> HTTPResponse:
     body, _ = await read_fields(request)
+    body = fields.read(body, "generateContentRequest", Fields) or body  # a caller may wrap it
     services_of(request).models.one(model, request.ctx.caller)
     return document(request, {"totalTokens": count_tokens(body, surface="gemini")})
 

@@ -86,8 +86,10 @@ class StreamJudge:
         return int(output)
 
     def _note(self, event: Event) -> None:
-        dialect = self._dialect
-        self.failure = _failure(event) or self.failure
+        dialect, failure = self._dialect, _failure(event)
+        if failure is not None:
+            self.failure = failure
+            return
         self.finished = self.finished or dialect.stopped(event)
         self.done = self.done or event.get("type") in dialect.ends
         for path in dialect.usage:

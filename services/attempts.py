@@ -30,6 +30,7 @@ from services.errors import (
     UpstreamUnreachable,
 )
 from services.live import LiveStream, first_event
+from services.orchestrated import routed
 from services.translation.faults import error_for
 from services.translation.replies import Prepared
 from services.trips import Trip
@@ -96,7 +97,7 @@ class Attempts:
                 raise
             for name in fallbacks(ask, model):
                 try:
-                    other = self._catalog.resolve(name)
+                    other = routed(ask, self._catalog.resolve(name))
                     return await self._attempts_on(ask, other, None, attempt)
                 except GatewayError as exc:
                     log.warning("fallback_failed", model=name, code=exc.code, detail=str(exc))

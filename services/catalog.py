@@ -15,8 +15,8 @@ A name is looked up, in this order, and the first hit wins:
 
 Nothing else: a name that is not found is an error, never another model.
 
-SAP's orchestration reaches every model through one deployment. A model is served that way, and no other, where
-the configuration says so (its `family`, or modules of orchestration around it) or where it runs nowhere else.
+SAP's orchestration reaches every model through one deployment. A model is served that way, and no other,
+where the configuration says so (its `family`, or modules around it) or where it runs nowhere else.
 """
 
 from __future__ import annotations

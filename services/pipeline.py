@@ -18,11 +18,12 @@ from services.calls import Reply
 from services.catalog import Catalog, Model
 from services.deployments import Deployment
 from services.embedding import Batches, in_parts
-from services.errors import NoDeployment, NotFound, UnknownModel
+from services.errors import BadRequest, NoDeployment, NotFound, UnknownModel
 from services.fetching import Fetcher
 from services.inflight import Events, Inflight, fingerprint, shareable
 from services.limits import RateLimiter
 from services.live import Replay
+from services.orchestrated import looked_up, routed
 from services.translation.capabilities import EMBEDDINGS
 from services.translation.replies import Answer, Prepared
 from services.translation.translate import remote_urls
@@ -102,6 +103,8 @@ class Pipeline:
         if not caller.may_use(model.name):
             raise self._catalog.unknown(ask.model, allowed=caller.may_use)
         ask.call.model = model.name
+        looked_up(ask, model, self._catalog)
+        model = routed(ask, model)
         if ask.pinned:
             model = self._pinned(ask, model)
         serving = self._serving(ask, model)
@@ -131,8 +134,8 @@ class Pipeline:
         if model.candidates:
             return model
         for name in fallbacks(ask, model):
-            with suppress(UnknownModel):
-                if (other := self._catalog.resolve(name)).candidates:
+            with suppress(BadRequest, UnknownModel):
+                if (other := routed(ask, self._catalog.resolve(name))).candidates:
                     return other
         raise NoDeployment(f"no running deployment serves '{model.name}' now; try again in a minute")
 

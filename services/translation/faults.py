@@ -146,7 +146,7 @@ def read_fault(body: bytes) -> Fault:
 def _fault_of(inner: dict[str, Any]) -> Fault:
     param = inner.get("param")
     location = inner.get("location")
-    extra = {name: inner[name] for name in ("innererror", "inner_error") if name in inner}
+    extra: dict[str, Any] = {name: inner[name] for name in ("innererror", "inner_error") if name in inner}
     if isinstance(location, str) and location:
         extra |= {"location": location} | _verdicts(inner.get("intermediate_results"))
     return Fault(

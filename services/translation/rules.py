@@ -169,5 +169,5 @@ def _defaulted(conversation: Conversation, defaults: Fields) -> Conversation:
             if getattr(conversation, member) is None:
                 members[member] = made(value)
         else:
-            settings[name] = value
+            settings[name] = [value] if name == "stop" and isinstance(value, str) else value
     return msgspec.structs.replace(conversation, settings=settings | dict(conversation.settings), **members)

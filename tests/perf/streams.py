@@ -9,7 +9,23 @@ from typing import Any
 
 from perf.dialects import BEDROCK, CHAT, GEMINI, MESSAGES, RESPONSES, Dialect
 from perf.simulator.executables import eventstream
-from tests.perf.stub import WHOLE
+
+
+def frame(delta: dict[str, str], finish: str | None = None) -> bytes:
+    """One chat chunk as a frame."""
+    choice = {"index": 0, "delta": delta, "finish_reason": finish}
+    return b"data: " + json.dumps({"choices": [choice]}, separators=(",", ":")).encode() + b"\n\n"
+
+
+USAGE = b'data: {"choices":[],"usage":{"prompt_tokens":9,"completion_tokens":3}}\n\n'
+DONE = b"data: [DONE]\n\n"
+WHOLE = [frame({"role": "assistant", "content": ""}), frame({"content": "a"}), frame({"content": "b"}),
+         frame({"content": "c"}), frame({}, "stop"), USAGE, DONE]  # fmt: skip
+FAULTS: dict[str, list[bytes]] = {
+    "no-done": WHOLE[:-1],
+    "no-finish": WHOLE[:3],
+    "error-event": [*WHOLE[:2], b'data: {"error":{"code":"429","message":"exceeded token rate limit"}}\n\n'],
+}
 
 
 def data(event: Any) -> bytes:

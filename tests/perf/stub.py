@@ -12,6 +12,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import cast
 
+from tests.perf.streams import FAULTS, SAMPLES
+
 CHAT = json.dumps(
     {
         "object": "chat.completion",
@@ -23,26 +25,27 @@ EMBEDDINGS = b'{"object":"list","data":[{"embedding":[0.1]}],"usage":{"prompt_to
 MODELS = b'{"object":"list","data":[]}'
 
 
-def frame(delta: dict[str, str], finish: str | None = None) -> bytes:
-    """One chat chunk as a frame."""
-    choice = {"index": 0, "delta": delta, "finish_reason": finish}
-    return b"data: " + json.dumps({"choices": [choice]}, separators=(",", ":")).encode() + b"\n\n"
-
-
-USAGE = b'data: {"choices":[],"usage":{"prompt_tokens":9,"completion_tokens":3}}\n\n'
-DONE = b"data: [DONE]\n\n"
-WHOLE = [frame({"role": "assistant", "content": ""}), frame({"content": "a"}), frame({"content": "b"}),
-         frame({"content": "c"}), frame({}, "stop"), USAGE, DONE]  # fmt: skip
-FAULTS: dict[str, list[bytes]] = {
-    "no-done": WHOLE[:-1],
-    "no-finish": WHOLE[:3],
-    "error-event": [*WHOLE[:2], b'data: {"error":{"code":"429","message":"exceeded token rate limit"}}\n\n'],
-}
-RESPONSES = {
+MESSAGE = b'{"content":[{"type":"text","text":"Hi"}],"usage":{"input_tokens":9,"output_tokens":2}}'
+RESPONSE = b'{"output":[],"usage":{"input_tokens":9,"output_tokens":2}}'
+CONTENTS = b'{"candidates":[],"usageMetadata":{"promptTokenCount":9,"candidatesTokenCount":2}}'
+ANSWERS = {
     "/v1/chat/completions": CHAT,
+    "/v1/completions": CHAT,
+    "/v1/messages": MESSAGE,
+    "/v1/responses": RESPONSE,
+    "/v1beta/models/gpt-5:generateContent": CONTENTS,
+    "/model/gpt-5/invoke": MESSAGE,
     "/v1/embeddings": EMBEDDINGS,
     "/v1/models": MODELS,
     "/health": b"{}",
+}
+STREAMS = {
+    "/v1/chat/completions": SAMPLES["chat"],
+    "/v1/completions": SAMPLES["chat"],
+    "/v1/messages": SAMPLES["messages"],
+    "/v1/responses": SAMPLES["responses"],
+    "/v1beta/models/gpt-5:streamGenerateContent?alt=sse": SAMPLES["gemini"],
+    "/model/gpt-5/invoke-with-response-stream": SAMPLES["bedrock"],
 }
 
 
@@ -88,14 +91,16 @@ class Stub(asyncio.Protocol):
             self._transport.abort()
         elif model == "busy":
             self._transport.write(answer(b'{"error":{"message":"slow down"}}', "429 Too Many Requests"))
-        elif body.get("stream"):
-            self._stream(FAULTS.get(model, WHOLE), cut=model == "cut")
+        elif body.get("stream") or path not in ANSWERS:
+            sample = STREAMS[path]
+            frames = FAULTS.get(model, sample.frames)
+            self._stream(frames, sample.dialect.content_type, cut=model == "cut")
         else:
-            self._transport.write(answer(RESPONSES[path]))
+            self._transport.write(answer(ANSWERS[path]))
 
-    def _stream(self, frames: list[bytes], *, cut: bool) -> None:
+    def _stream(self, frames: list[bytes], content_type: bytes, *, cut: bool) -> None:
         self._transport.write(
-            b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+            b"HTTP/1.1 200 OK\r\ncontent-type: %s\r\ntransfer-encoding: chunked\r\n\r\n" % content_type
         )
         for piece in frames[:3] if cut else frames:
             self._transport.write(b"%x\r\n%s\r\n" % (len(piece), piece))

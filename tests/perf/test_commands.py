@@ -5,7 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
@@ -14,6 +18,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from perf.run import until_interrupted
 from tests.perf.stub import StubServer, stub_server
 
 TOOLS = ("load", "replay", "monitor", "run", "report", "bench")
@@ -132,6 +137,43 @@ def test_run_fails_when_a_target_is_missed(stub: StubServer, tmp_path: Path) -> 
     )
 
     assert (result.exit_code, "no answer" in (next(tmp_path.glob("perf_test_*")).read_text())) == (1, True)
+
+
+@pytest.mark.e2e
+def test_an_interrupted_run_keeps_what_it_measured(stub: StubServer, tmp_path: Path) -> None:
+    """Ctrl-C after a moment of an hour: the target under way is judged and written, the others left out."""
+    command = [sys.executable, "-m", "perf.run", "--base-url", stub.url, "--duration", "3600",
+               "--target", "chat", "--target", "models", "--output-dir", str(tmp_path)]  # fmt: skip
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    until = time.monotonic() + 10
+    while not stub.seen and time.monotonic() < until:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    told, _ = process.communicate(timeout=10)
+    (judged,) = (read(path) for path in tmp_path.glob("perf_test_*.json"))
+
+    assert (1, True) == (process.returncode, "interrupted; left out: models" in told)
+    assert (["chat"], True) == ([*judged["targets"]], judged["targets"]["chat"]["ok"] > 0)
+
+
+def test_an_interrupt_between_two_targets_keeps_the_first() -> None:
+    """No loop is there to catch the signal."""
+
+    def measure_one(name: str, _: float) -> dict[str, Any]:
+        if name == "models":
+            raise KeyboardInterrupt
+        return {"interrupted": False}
+
+    assert {"chat": {"interrupted": False}} == until_interrupted([("chat", 1), ("models", 1)], measure_one)
+
+
+@pytest.mark.parametrize("tool", ["load", "run"])
+@pytest.mark.parametrize("key", ["canary\nx-evil: 1", "canary\r", "canary€"])
+def test_a_key_that_no_header_can_carry_is_a_usage_error(tool: str, key: str) -> None:
+    """Named by its option, and not quoted."""
+    result = invoke(tool, "--key", key)
+
+    assert (2, True, False) == (result.exit_code, "--key" in result.output, "canary" in result.output)
 
 
 @pytest.mark.e2e

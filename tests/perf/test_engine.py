@@ -57,6 +57,18 @@ async def test_a_stream_is_measured() -> None:
 
 
 @pytest.mark.e2e
+@pytest.mark.parametrize("surface", ["chat", "messages", "responses", "gemini", "bedrock", "completions"])
+async def test_every_surface_is_measured(surface: str) -> None:
+    """Whole and as a stream: nothing wrong, the tokens of its own usage, three chunks."""
+    async with stub_server() as stub:
+        (whole,) = await exchanged(stub, Ask(surface))
+        (streamed,) = await exchanged(stub, Ask(surface, stream=True))
+
+    assert (None, 9, 2) == (whole.failure, whole.prompt_tokens, whole.completion_tokens)
+    assert (None, 9, 3) == (streamed.failure, streamed.prompt_tokens, streamed.chunks)
+
+
+@pytest.mark.e2e
 @pytest.mark.parametrize(
     ("model", "stream", "failure"),
     [

@@ -9,8 +9,22 @@ import pytest
 from perf.dialects import BEDROCK, CHAT, GEMINI, MESSAGES, RESPONSES, Dialect
 from perf.judge import StreamJudge
 from perf.simulator.executables import eventstream
-from tests.perf.streams import CONTENTS, MESSAGE, RESPONSE, SAMPLES, Sample, binary, data, named, part, piece
-from tests.perf.stub import DONE, FAULTS, WHOLE, frame
+from tests.perf.streams import (
+    CONTENTS,
+    DONE,
+    FAULTS,
+    MESSAGE,
+    RESPONSE,
+    SAMPLES,
+    WHOLE,
+    Sample,
+    binary,
+    data,
+    frame,
+    named,
+    part,
+    piece,
+)  # fmt: skip
 
 
 def judged(dialect: Dialect, *pieces: bytes) -> StreamJudge:

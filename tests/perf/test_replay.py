@@ -13,7 +13,7 @@ from perf.engine import Exchange
 from perf.recording import Recorded, Recording
 from perf.replay import Comparison, Player, Replayed, due_times, main, play, synthetic_body
 from perf.workload import Target, encode
-from tests.perf.stub import stub_server
+from tests.perf.stub import STREAMS, stub_server
 
 
 class FakeTime:
@@ -102,11 +102,17 @@ async def test_a_stopped_player_sends_no_more() -> None:
     assert (sent, player.sent) == ([100], 1)
 
 
-@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/embeddings"])
+PATHS = [
+    "/v1/chat/completions", "/v1/completions", "/v1/messages", "/v1/responses", "/v1/embeddings",
+    "/v1beta/models/m:streamGenerateContent?alt=sse", "/model/m/invoke",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("size", [200, 5_000])
 def test_a_synthetic_body_has_the_recorded_size(path: str, size: int) -> None:
     """To the byte, where it is large enough for the fields."""
-    recorded = Recorded(at=0, path=path, body_bytes=size, stream=path.endswith("completions"), model="m")
+    recorded = Recorded(at=0, path=path, body_bytes=size, stream=True, model="m")
 
     assert len(encode(synthetic_body(recorded))) == size
 
@@ -181,6 +187,21 @@ def test_another_status_is_named() -> None:
     comparison.record(answered(Recorded(at=2, path="/x", status=200), 503, "status"))
 
     assert "at 2 s POST /x: 200 recorded, 503 now" in comparison.report()["statuses"]["examples"][0]
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("path", STREAMS)
+async def test_a_stream_is_judged_by_its_path(tmp_path: Path, path: str) -> None:
+    """Each goes where it went, and ends as its surface ends a stream; the first bytes are compared."""
+    recording = tmp_path / "t.jsonl"
+    line = {"at": 0, "path": path, "body_bytes": 200, "stream": True, "model": "gpt-5", "first_byte_ms": 5}
+    recording.write_text(json.dumps(line) + "\n")
+    async with stub_server() as stub:
+        comparison, _ = await play(Recording(recording), Target(stub.url), headers={}, speed=1, timeout=1)
+    report = comparison.report()
+
+    assert ([path], {}) == ([seen[0] for seen in stub.seen], report["measured"]["errors"])
+    assert [1, 1] == [report[side]["first_byte_ms"]["count"] for side in ("recorded", "measured")]
 
 
 @pytest.mark.e2e

@@ -42,3 +42,22 @@ async def test_an_error_in_a_later_piece_comes_after_its_content() -> None:
         await anext(chunks)
     await chunks.aclose()
     assert {} == kit.in_flight
+
+
+class _Silent(ChatRelay):
+    """A dialect whose last event has gone out when the upstream's stream ends."""
+
+    def close(self) -> bytes:
+        super().close()
+        return b""
+
+
+async def test_a_stream_ends_without_an_empty_piece(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the wire it would be the end of the body before its time."""
+    monkeypatch.setattr("services.translation.through.chat.ChatRelay", _Silent)
+    kit = Kit(("one", "d1"))
+    kit.script(d1=(200, STREAM))
+    pieces = [piece async for piece in await kit.pipeline.stream(kit.ask(stream=True))]
+
+    assert all(pieces)
+    assert {} == kit.in_flight

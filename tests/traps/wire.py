@@ -10,19 +10,36 @@ from services.translation import fields
 from services.translation.replies import Prepared, Relay
 from services.translation.translate import prepare
 from tests.services.translation.gemini_samples import CALLS as GEMINI
+from tests.services.translation.responses_samples import STREAM as RESPONSES
 from tests.services.translation.samples import AZURE, MISTRAL, sse, target
 from tests.services.translation.upstreams.bedrock_samples import CLAUDE, CONVERSE, json_sse, repr_sse
 from tests.services.translation.upstreams.test_cohere import TOOLS as COHERE
 
+# wire §4.7: empty ids and reasons, the role on each frame, `[DONE]` at the end.
+_ORCHESTRATION = (
+    '{"request_id":"5bd8","intermediate_results":{"templating":[{"role":"user","content":"hi"}]},"final_result":'
+    '{"id":"","object":"","created":0,"model":"","choices":[{"index":0,"delta":{"role":"","content":""},'
+    '"finish_reason":""}]}}',
+    '{"request_id":"5bd8","final_result":{"id":"c1","object":"chat.completion.chunk","created":1,"model":"abap",'
+    '"choices":[{"index":0,"delta":{"role":"assistant","content":"Grüße\u2028data: 😀"},"finish_reason":""}]}}',
+    '{"request_id":"5bd8","final_result":{"id":"c1","object":"chat.completion.chunk","created":1,"model":"abap",'
+    '"choices":[{"index":0,"delta":{"role":"assistant","content":""},"finish_reason":"stop"}],'
+    '"usage":{"completion_tokens":5,"prompt_tokens":7,"total_tokens":12}}}',
+    "[DONE]",
+)
+
 STREAMS: dict[str, bytes] = {
     "gpt-4.1": sse(*AZURE),
+    "gpt-5.3-codex": sse(*RESPONSES),
+    "sap-abap-1": sse(*_ORCHESTRATION),
     "mistralai--mistral-small": sse(*MISTRAL),
     "anthropic--claude-4.6-sonnet": json_sse(CLAUDE),
     "amazon--nova-pro": repr_sse(CONVERSE),
     "gemini-3.5-flash": sse(*GEMINI),
     "cohere--command-a-reasoning": sse(*COHERE),
 }
-"""Backend model → one of its streams; all but the first call tools."""
+"""Backend model → one of its streams; `TALKERS` call no tool."""
+TALKERS = ("gpt-4.1", "sap-abap-1")
 
 _HI = [{"role": "user", "content": "hi"}]
 BODIES: dict[str, dict[str, Any]] = {
@@ -38,7 +55,8 @@ BODIES: dict[str, dict[str, Any]] = {
 
 def asked(surface: str, model: str, *, stream: bool = False, **members: Any) -> Prepared:
     """A request of this surface, as it goes up to this model."""
-    body = fields.parse(msgspec.json.encode(BODIES[surface] | members))
+    said = {"stream": stream} if "model" in BODIES[surface] else {}  # elsewhere the path says it
+    body = fields.parse(msgspec.json.encode(BODIES[surface] | said | members))
     return prepare(body, target(model), surface=surface, stream=stream)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from services.translation.dialects import Upstream
-from services.translation.upstreams import claude, cohere, converse, gemini, openai, responses
+from services.translation.upstreams import claude, cohere, converse, gemini, openai, orchestration, responses
 
 UPSTREAMS: Mapping[str, Upstream] = {
     "azure-openai": openai.UPSTREAM,
@@ -15,5 +15,6 @@ UPSTREAMS: Mapping[str, Upstream] = {
     "converse": converse.UPSTREAM,
     "gemini": gemini.UPSTREAM,
     "cohere": cohere.UPSTREAM,
+    "orchestration": orchestration.UPSTREAM,
 }
 """Dialect → how its deployments are spoken to. `azure-responses` is azure-openai's second way."""

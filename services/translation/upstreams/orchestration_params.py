@@ -143,7 +143,9 @@ def _by_effort(conversation: Conversation, model: Backend) -> _Told:
     if not effort:
         return {}, ()
     if conversation.tools and effort != "none" and model.native.tools_with_effort == RESPONSES:
-        return {}, (_EFFORT,)  # the model takes both by Responses only, which orchestration has not (wire §5.1)
+        return {}, (
+            _EFFORT,
+        )  # the model takes both by Responses only, which orchestration has not (wire §5.1)
     return {_EFFORT: nearest(effort, model.facts.efforts)}, ()
 
 

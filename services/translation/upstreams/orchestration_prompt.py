@@ -14,7 +14,6 @@ import msgspec
 from services.errors import BadRequest
 from services.translation.capabilities import ModelFacts
 from services.translation.conversation import (
-    Audio,
     Block,
     CacheMark,
     Conversation,
@@ -69,8 +68,8 @@ class Prompt(msgspec.Struct, frozen=True):
 def prompt(conversation: Conversation, model: Backend) -> Prompt:
     """Return the prompt. Raises BadRequest for content that the model does not take."""
     moved: tuple[str, ...] = ()
-    if "no-system" in model.facts.flags and conversation.system:
-        conversation, moved = _without_system(conversation), ("system",)
+    if "no-system" in model.facts.flags:
+        conversation, moved = _without_system(conversation)
     if model.family in _OPENAI:
         made = _openai_prompt(conversation, model.facts)
     else:
@@ -80,12 +79,14 @@ def prompt(conversation: Conversation, model: Backend) -> Prompt:
     return msgspec.structs.replace(made, response_format=output, dropped=dropped)
 
 
-def _without_system(conversation: Conversation) -> Conversation:
+def _without_system(conversation: Conversation) -> tuple[Conversation, tuple[str, ...]]:
     """Return the conversation with its system prompt in front of what the user says first (wire §5.6)."""
     system, turns = hoisted(conversation)
+    if not system:
+        return conversation, ()
     first, *rest = opened_by_user(merged(turns))
     turns = (Turn("user", (*system, *first.blocks)), *rest)
-    return msgspec.structs.replace(conversation, system=(), turns=turns)
+    return msgspec.structs.replace(conversation, system=(), turns=turns), ("system",)
 
 
 def _unsaid(conversation: Conversation, model: Backend) -> Iterator[str]:
@@ -143,10 +144,12 @@ class _Form:
         tools = [self._tool(tool) for tool in conversation.tools]
         system, turns = arranged(conversation, *self._signed_by)
         check_end(conversation, turns, self._model.facts)
-        messages = [message for turn in turns for message in self._messages(turn)]
+        messages: list[Json] = []
         if system:
             content = _content([self._text(text) for text in system], "\n\n")
-            messages = [{"role": "system", "content": content}, *messages]
+            messages.append({"role": "system", "content": content})
+        for turn in turns:
+            messages += self._messages(turn)
         for surplus in self._marked[:-MAX_MARKS]:
             del surplus["cache_control"]
         return Prompt(messages, tools, dropped=tuple(self._lost()))
@@ -194,7 +197,7 @@ class _Form:
                 case Thinking(text, signature):
                     thoughts.append({"content": text, "signature": signature})
                 case ToolUse():
-                    calls.append(chat_form.call(block))
+                    calls.append(_call(block))
                     self._unmarked |= block.cache is not None
                 case _:
                     pass  # redacted thinking has no place; `_lost` reports it
@@ -231,7 +234,7 @@ class _Form:
 
     def _shown(self, result: ToolResult) -> list[Json]:
         """Return what a tool message cannot hold, behind a line that says where it is from."""
-        media = [part for one in result.content if not self._texts(one) for part in self._parts(one)]
+        media = [part for one in result.content if self._plain(one) is None for part in self._parts(one)]
         return [_said(f"Result of the tool call {result.tool_id}:"), *media] if media else []
 
     # --- parts ---------------------------------------------------------------------------------------
@@ -240,26 +243,25 @@ class _Form:
         match block:
             case Image():
                 return [self._image(block)]
+            case Text():
+                return [self._text(block)]
             case Document():
                 return self._texts(block) or self._file(block)
-            case Audio():
-                raise BadRequest(
-                    "orchestration takes no sound", param=self._conversation.name_of("messages")
-                )
-            case _:
-                return self._texts(block)
+            case _:  # Audio
+                raise BadRequest("orchestration takes no sound", param=self._conversation.name_of("messages"))
 
-    def _texts(self, block: Block) -> list[Json]:
-        """Return the block as text; nothing for what is none."""
+    def _texts(self, block: Text | Document | Image) -> list[Json]:
+        text = self._plain(block)
+        return [] if text is None else [self._mark(_said(text), block.cache)]
+
+    def _plain(self, block: Block) -> str | None:
+        """Return what can stand as text, None for what cannot."""
         if isinstance(block, Text):
-            return [self._text(block)]
+            return block.text
         if not isinstance(block, Document):
-            return []
+            return None
         text = document_text(block, self._conversation)
-        if text is None:
-            return []
-        whole = "\n\n".join(filter(None, (block.title, block.context, text)))
-        return [self._mark(_said(whole), block.cache)]
+        return None if text is None else "\n\n".join(filter(None, (block.title, block.context, text)))
 
     def _text(self, text: Text) -> Json:
         return self._mark(_said(text.text), text.cache)
@@ -281,6 +283,11 @@ class _Form:
 
 def _said(text: str) -> Json:
     return {"type": "text", "text": text}
+
+
+def _call(use: ToolUse) -> Json:
+    function = {"name": use.name, "arguments": use.arguments or "{}"}
+    return {"id": use.id, "type": "function", "function": function}
 
 
 def _content(parts: Sequence[Json], glue: str | None = None) -> str | Sequence[Json]:

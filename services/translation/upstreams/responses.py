@@ -189,13 +189,12 @@ class _Items:
         return any("json" in text.lower() for text in texts)
 
     def _turn(self, turn: Turn) -> list[Json]:
-        match turn.role:
-            case "assistant":
-                return self._assistant(turn.blocks)
-            case "system":
-                return [_message("developer", parts)] if (parts := self._parts(turn.blocks)) else []
-            case "user":
-                return self._user(turn.blocks)
+        if turn.role == "assistant":
+            return self._assistant(turn.blocks)
+        if turn.role == "user":
+            return self._user(turn.blocks)
+        parts = self._parts(turn.blocks)
+        return [_message("developer", parts)] if parts else []
 
     def _user(self, blocks: Iterable[Block]) -> list[Json]:
         """Return the results first, then what the user says (wire §8.8)."""

@@ -128,6 +128,7 @@ def test_defaults_fill_what_the_caller_left_out() -> None:
     """Members and settings, in the names of chat completions."""
     defaults = {
         "temperature": f.raw(0.5),
+        "stop": f.raw("END"),
         "max_completion_tokens": f.raw(9),
         "reasoning_effort": f.raw("low"),
         "tool_choice": f.raw("required"),
@@ -137,7 +138,7 @@ def test_defaults_fill_what_the_caller_left_out() -> None:
 
     made = suited(EMPTY, ModelFacts(), defaults)
 
-    assert {"temperature": 0.5} == made.settings
+    assert {"temperature": 0.5, "stop": ["END"]} == made.settings
     assert (9, Reasoning(effort="low"), ToolChoice("any"), OutputFormat(), False) == (
         made.max_tokens,
         made.reasoning,

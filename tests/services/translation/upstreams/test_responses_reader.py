@@ -328,7 +328,10 @@ def test_trap_14_errors_inside_a_stream(frames: tuple[str, ...], error: type[Ups
         ('{"error":{"message":"m"}}', UpstreamFailed),
         ("[]", UpstreamBroken),
         ("no json", UpstreamBroken),
-        (json.dumps(sample.response("completed", output=[{"type": "message", "content": 1}])), UpstreamBroken),
+        (
+            json.dumps(sample.response("completed", output=[{"type": "message", "content": 1}])),
+            UpstreamBroken,
+        ),
     ],
 )
 def test_errors_instead_of_an_answer(body: str, error: type[UpstreamError]) -> None:
