@@ -36,6 +36,10 @@ _LIMIT_MARKS = frozenset(
 _FILTER = "Filtering Module"  # wire §6.3; what it refuses, it refuses again
 
 
+_MODELS_OWN = frozenset({"invalid_request_error", "not_found_error"})
+"""Error types that only models' own APIs have; the AI API's error objects have none (wire §6.1)."""
+
+
 class Fault(msgspec.Struct, frozen=True):
     """The upstream's own words about a failure."""
 
@@ -82,6 +86,8 @@ def error_for(status: int, body: bytes, *, retry_after: float | None = None) -> 
     fault = read_fault(body)
     if fault.location:
         return _orchestration_error(status, fault, retry_after)
+    if status == 404 and fault.kind in _MODELS_OWN:  # the deployment works: something behind it is missing
+        return _refused(status, fault)
     kind, shown = _BY_STATUS.get(status, _other(status))
     public = _ADVICE.get(status) or fault.message or f"the upstream answered {status} without a reason"
     error = kind(
@@ -89,6 +95,14 @@ def error_for(status: int, body: bytes, *, retry_after: float | None = None) -> 
     )
     if status not in _ADVICE:  # there the words are ours
         _take_words(error, fault)
+    return error
+
+
+def _refused(status: int, fault: Fault) -> UpstreamError:
+    error = UpstreamRefused(
+        f"upstream answered {status}: {fault.message}", public=fault.message, status=status, code="not_found"
+    )
+    _take_words(error, fault)
     return error
 
 

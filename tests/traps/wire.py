@@ -21,7 +21,8 @@ _ORCHESTRATION = (
     '{"id":"","object":"","created":0,"model":"","choices":[{"index":0,"delta":{"role":"","content":""},'
     '"finish_reason":""}]}}',
     '{"request_id":"5bd8","final_result":{"id":"c1","object":"chat.completion.chunk","created":1,"model":"abap",'
-    '"choices":[{"index":0,"delta":{"role":"assistant","content":"Grüße\u2028data: 😀"},"finish_reason":""}]}}',
+    '"choices":[{"index":0,"delta":{"role":"assistant","content":"Grüße\u2028data: 😀"},'
+    '"finish_reason":""}]}}',
     '{"request_id":"5bd8","final_result":{"id":"c1","object":"chat.completion.chunk","created":1,"model":"abap",'
     '"choices":[{"index":0,"delta":{"role":"assistant","content":""},"finish_reason":"stop"}],'
     '"usage":{"completion_tokens":5,"prompt_tokens":7,"total_tokens":12}}}',

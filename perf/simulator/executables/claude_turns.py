@@ -102,17 +102,18 @@ def _check_pairs(spoken: list[Turn]) -> None:
     """Every use has its result in the next turn, before anything else, and every result its use."""
     seen: set[str] = set()
     for before, turn in zip([Turn("user", 0), *spoken], [*spoken, Turn("user", len(spoken))], strict=True):
-        missing = [call for call in before.calls if call not in turn.results]
+        made, calls, results = before.calls, turn.calls, turn.results
+        missing = [call for call in made if call not in results]
         if missing:
             raise Invalid(
                 f"messages.{before.place}: `tool_use` ids were found without `tool_result` blocks "
                 f"immediately after: {', '.join(missing)}. Each `tool_use` block must have a corresponding "
                 "`tool_result` block in the next message."
             )
-        _check_results(turn, before.calls)
-        if not seen.isdisjoint(turn.calls) or len(turn.calls) != len(set(turn.calls)):
+        _check_results(turn, made)
+        if not seen.isdisjoint(calls) or len(calls) != len(set(calls)):
             raise Invalid(f"messages.{turn.place}: `tool_use` ids must be unique")
-        seen.update(turn.calls)
+        seen.update(calls)
 
 
 def _check_results(turn: Turn, calls: list[str]) -> None:

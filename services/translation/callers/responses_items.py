@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import pairwise
 from typing import Any, Literal
 
 import msgspec
@@ -284,13 +283,13 @@ def _decoded(raw: msgspec.Raw, place: str, decoder: msgspec.json.Decoder[Any]) -
 def _with_call_signatures(blocks: Sequence[Block]) -> Iterable[Block]:
     """Give calls the signature back that travelled before them."""
     signature = ""
-    for block, after in pairwise((*blocks, None)):
+    for block, after in zip(blocks, (*blocks[1:], None), strict=True):
         if isinstance(block, Thinking) and _signs(block, after):
             signature = block.signature
         elif isinstance(block, ToolUse) and signature:
             yield msgspec.structs.replace(block, signature=signature)
             signature = ""
-        elif block is not None:
+        else:
             yield block
 
 
@@ -311,13 +310,11 @@ def _blocks(content: str | Sequence[_AnyPart], place: str) -> list[Any]:
 
 def _block(part: _AnyPart, place: str) -> Text | Image | Document:
     cache = _mark(part.prompt_cache_breakpoint)
-    match part:
-        case _InputText(text=text) | _OutputText(text=text) | _Refusal(refusal=text):
-            return Text(text, cache)
-        case _InputImage():
-            return _image(part, cache, place)
-        case _InputFile():
-            return _document(part, cache, place)
+    if isinstance(part, _InputImage):
+        return _image(part, cache, place)
+    if isinstance(part, _InputFile):
+        return _document(part, cache, place)
+    return Text(part.refusal if isinstance(part, _Refusal) else part.text, cache)
 
 
 def _mark(own: _Breakpoint | None) -> CacheMark | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from services.translation.replies import Prepared
-from services.translation.through import bedrock, chat, gemini, messages
+from services.translation.through import bedrock, chat, gemini, messages, responses
 
 THROUGH: Mapping[tuple[str, str], Callable[..., Prepared]] = {
     ("chat", "azure-openai"): chat.prepare,
@@ -17,5 +17,6 @@ THROUGH: Mapping[tuple[str, str], Callable[..., Prepared]] = {
     ("messages", "claude"): messages.prepare,
     ("bedrock", "claude"): bedrock.prepare,
     ("gemini", "gemini"): gemini.prepare,
+    ("responses", "azure-openai"): responses.prepare,
 }
 """(surface, dialect) → how its requests pass: `prepare(body, target, stream=…)`."""

@@ -184,9 +184,11 @@ def _with_defaults(body: Fields, defaults: Fields, facts: ModelFacts) -> Fields:
     """Return the caller's fields over the model's defaults, as far as this API and the model know them."""
     known, _ = apply_rules(defaults, facts.fields)
     kept = {_DEFAULTS[name]: value for name, value in known.items() if name in _DEFAULTS}
-    if "reasoning_effort" in known and not f.present(body.get("reasoning", f.ABSENT)):
-        kept["reasoning"] = f.raw({"effort": known["reasoning_effort"]})
-    return kept | body
+    out = kept | body
+    if "reasoning_effort" in known:
+        effort = {"effort": known["reasoning_effort"]}
+        out["reasoning"] = f.raw(effort | (f.read(body, "reasoning", Fields) or {}))
+    return out
 
 
 def _without_foreign_tools(out: Fields) -> list[str]:

@@ -199,3 +199,14 @@ def test_another_error_inside_a_200_is_a_failure() -> None:
 def test_a_wordless_error_inside_a_200_says_so() -> None:
     """There is always something to read."""
     assert "the upstream reported an error without a reason" == error_inside(b'{"error":{}}').public
+
+
+def test_what_is_missing_behind_a_deployment_is_no_matter_of_the_deployment() -> None:
+    """A stored answer that is gone: nobody else is asked, and the model's words are passed on."""
+    body = b'{"error":{"message":"Item \'rs_1\' not found.","type":"invalid_request_error","param":"input","code":null}}'
+
+    error = error_for(404, body)
+
+    assert (UpstreamRefused, 404, "Item 'rs_1' not found.", "input", "not_found", False) == (
+        type(error), error.status, error.public, error.param, error.code, error.retryable,
+    )  # fmt: skip

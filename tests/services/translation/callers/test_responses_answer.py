@@ -333,8 +333,13 @@ def test_a_call_without_arguments_has_an_empty_object() -> None:
 
 @pytest.mark.parametrize(
     ("pieces", "text"),
-    [(['{"inp', 'ut":"*** x\\n"}'], "*** x\n"), (["*** x"], "*** x"), (['{"other":1}'], '{"other":1}'), ([], "")],
-)  # fmt: skip
+    [
+        (['{"inp', 'ut":"*** x\\n"}'], "*** x\n"),
+        (["*** x"], "*** x"),
+        (['{"other":1}'], '{"other":1}'),
+        ([], ""),
+    ],
+)
 def test_a_call_of_a_custom_tool_is_custom_again(pieces: Sequence[str], text: str) -> None:
     """Its text comes whole; what keeps to no form is the text itself."""
     events = [ToolOpened("call_1", "patch"), *(ToolPiece(piece) for piece in pieces), Stopped("tool_calls")]

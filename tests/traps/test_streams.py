@@ -1,4 +1,4 @@
-"""What must hold for every pair of a caller and a model family; no module of one dialect can prove it."""
+"""What holds for streams between every pair of a caller and a model family: no single module can prove it."""
 
 from __future__ import annotations
 
@@ -9,12 +9,19 @@ from typing import Any
 
 import pytest
 
-from services.errors import UpstreamBroken
+from services.errors import UpstreamBroken, UpstreamLimited
 from services.translation.callers import CALLERS
 from tests.services.translation.messages_samples import accumulated
-from tests.services.translation.samples import sse
-from tests.services.translation.upstreams.bedrock_samples import CONVERSE, repr_sse
-from tests.traps.wire import BODIES, STREAMS, TALKERS, asked, chunks, relay, streamed
+from tests.services.translation.responses_samples import THROTTLED
+from tests.services.translation.samples import AZURE, sse
+from tests.services.translation.upstreams.bedrock_samples import (
+    CLAUDE as CLAUDE_EVENTS,
+    CONVERSE,
+    json_sse,
+    repr_sse,
+)
+from tests.services.translation.upstreams.test_cohere import TOOLS as COHERE
+from tests.traps.wire import BODIES, STREAMS, TALKERS, chunks, relay, streamed
 
 NOVA = "amazon--nova-pro"
 CLAUDE = "anthropic--claude-4.6-sonnet"
@@ -86,6 +93,40 @@ def test_trap_24_half_a_stream_never_looks_complete(surface: str, model: str) ->
 
 def _json(stream: bytes) -> list[dict[str, Any]]:
     return chunks(stream) if b"data: " in stream else []
+
+
+def _openings() -> Mapping[str, tuple[bytes, bytes]]:
+    """Backend model → what it sends before it says anything, and how it reports a throttle then."""
+    limited = b'data: {"error":{"code":"429","message":"slowly","status":"RESOURCE_EXHAUSTED"}}\n\n'
+    created, failed, error = THROTTLED
+    return {
+        "gpt-4.1": (sse(AZURE[0]), limited),
+        "gpt-5.3-codex": (sse(created, failed), sse(error)),
+        CLAUDE: (
+            json_sse(CLAUDE_EVENTS[:1]),
+            b'data: {"type":"error","error":{"type":"overloaded_error"}}\n\n',
+        ),
+        NOVA: (repr_sse(CONVERSE[:1]), b"data: {'throttlingException': {'message': 'slowly'}}\n\n"),
+        GEMINI: (b": nothing yet\n\n", limited),
+        "cohere--command-a-reasoning": (sse(COHERE[0]), limited),
+        "sap-abap-1": (STREAMS["sap-abap-1"].partition(b"\n\n")[0] + b"\n\n", limited),
+    }
+
+
+OPENINGS = _openings()
+
+
+@pytest.mark.parametrize("model", OPENINGS)
+@pytest.mark.parametrize("surface", CALLERS)
+def test_trap_14_a_throttle_behind_the_opening_can_still_be_got_around(surface: str, model: str) -> None:
+    """Trap 14: no byte goes out before there is content, so another deployment can be asked."""
+    opening, throttle = OPENINGS[model]
+    way = relay(surface, model)
+
+    assert b"" == way.feed(opening)
+    with pytest.raises(UpstreamLimited) as limited:
+        way.feed(throttle)
+    assert limited.value.retryable
 
 
 # --- tools -----------------------------------------------------------------------------------------------
@@ -217,49 +258,6 @@ def _text(surface: str, stream: bytes) -> str:
         return "".join(block.text for block in accumulated(stream).content if block.type == "text")
     deltas = [choice["delta"] for one in chunks(stream) for choice in one["choices"]]
     return "".join(delta.get("content") or "" for delta in deltas)
-
-
-# --- requests --------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("model", [CLAUDE, NOVA])
-@pytest.mark.parametrize("surface", CALLERS)
-def test_trap_25_the_path_decides_about_streaming_for_bedrock(surface: str, model: str) -> None:
-    """Traps 25, 26: neither `model` nor `stream` is in the body, whatever the caller wrote there."""
-    request = asked(surface, model, stream=True)
-
-    assert "stream" in request.path
-    assert not {"model", "stream"} & json.loads(request.body).keys()
-    assert "stream" not in asked(surface, model).path
-
-
-@pytest.mark.parametrize("surface", CALLERS)
-def test_trap_26_invoke_gets_its_version_and_a_limit(surface: str) -> None:
-    """Trap 26: both are mandatory there, also where the caller's dialect knows neither."""
-    body = json.loads(asked(surface, CLAUDE).body)
-
-    assert "bedrock-2023-05-31" == body["anthropic_version"]
-    assert 0 < body["max_tokens"] <= 128_000
-
-
-@pytest.mark.parametrize("surface", CALLERS)
-def test_trap_46_no_safety_settings_are_forced(surface: str) -> None:
-    """Trap 46: a caller who says nothing of them gets the model's own."""
-    assert "safetySettings" not in json.loads(asked(surface, GEMINI).body)
-
-
-def test_trap_46_the_callers_own_safety_settings_go_up() -> None:
-    """Trap 46: as they were said."""
-    wanted = [{"category": "HARM_CATEGORY_HARASSMENT", "threshold": "BLOCK_NONE"}]
-
-    assert wanted == json.loads(asked("gemini", GEMINI, safetySettings=wanted).body)["safetySettings"]
-
-
-@pytest.mark.parametrize("model", STREAMS)
-@pytest.mark.parametrize("surface", CALLERS)
-def test_trap_55_a_request_can_be_made_again(surface: str, model: str) -> None:
-    """Trap 55: a further attempt gets the same bytes."""
-    assert asked(surface, model).body == asked(surface, model).body
 
 
 def test_every_surface_is_asked_here() -> None:
