@@ -1,4 +1,4 @@
-"""Probes and metrics: /health, /health/live, /health/ready, /metrics, and HEAD / as clients send it first."""
+"""Probes and metrics: /health, /health/live, /health/ready, /metrics; and what clients send unasked (trap 59)."""
 
 from __future__ import annotations
 
@@ -74,6 +74,17 @@ async def details(request: Request) -> HTTPResponse:
     summary: Tokens, discovery and what cannot be served; wants a key
     """
     return document(request, await services_of(request).health.report())
+
+
+@bp.post("/api/event_logging/batch")
+async def events(request: Request) -> HTTPResponse:
+    """Take Claude Code's telemetry, which goes where its requests go, and forget it.
+
+    openapi:
+    ---
+    summary: Telemetry of Claude Code; accepted and thrown away
+    """
+    return document(request, {"status": "success"})
 
 
 @bp.get("/metrics")

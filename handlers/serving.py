@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import aclosing
+from contextlib import aclosing, closing
 from functools import lru_cache, partial
 from typing import cast
 from urllib.parse import quote
@@ -26,6 +26,13 @@ from services.translation.translate import prepare
 _JSON = "application/json"
 EVENTS = "text/event-stream; charset=utf-8"
 _STREAM_HEAD = ((b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no"))  # trap 16
+_COMMENT = b": keep-alive\n\n"
+_BEATS = {
+    "messages": b'event: ping\ndata: {"type": "ping"}\n\n',
+    "gemini": b"\n",  # Google's SDK takes a comment for broken JSON
+    "bedrock": b"",  # no such frame is known
+}
+"""Surface → what its clients skip while the model is silent (trap 15); a comment for the others."""
 _HEADER_SAFE = "".join(map(chr, range(0x20, 0x7F))).replace("%", "")
 
 
@@ -133,14 +140,15 @@ async def _stream(request: Request, ask: Ask, services: Services, content_type: 
         head = [*_head(call, call.reply), *_STREAM_HEAD]
         response = await request.respond(Served(head=head, content_type=content_type))
         await response.send(first)
-        write = PieceWriter(request, response).write
-        try:
-            async for chunk in chunks:
-                await write(chunk)
-        except Exception as exc:  # the status is gone: only a frame can tell the caller
-            call.error = as_gateway_error(request, exc)
-            if farewell := call.reply.farewell(call.error):
-                await write(farewell)
+        with closing(PieceWriter(request, response, beat=_BEATS.get(call.surface, _COMMENT))) as pieces:
+            write = pieces.write
+            try:
+                async for chunk in chunks:
+                    await write(chunk)
+            except Exception as exc:  # the status is gone: only a frame can tell the caller
+                call.error = as_gateway_error(request, exc)
+                if farewell := call.reply.farewell(call.error):
+                    await write(farewell)
         await response.eof()
 
 

@@ -41,6 +41,10 @@ From Python (pip install openai):
           messages=[{{"role": "user", "content": "Hello!"}}]):
       print(chunk.choices[0].delta.content or "", end="", flush=True)
 
+Claude Code against it:
+
+  ANTHROPIC_BASE_URL={url} ANTHROPIC_AUTH_TOKEN={key} claude --model sonnet
+
 Where to look next:
 
   {url}/docs          the endpoints, to try out

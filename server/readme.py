@@ -6,14 +6,20 @@ Each stands between `<!-- begin NAME -->` and `<!-- end NAME -->`; a test keeps 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+import tomllib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from fnmatch import fnmatchcase
+from functools import cache
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from server.config_schema import schema
 from services.translation.capabilities import catalogue
 
 README = Path(__file__).parents[1] / "README.md"
+_LOSSES = README.parent / "services" / "translation" / "losses.toml"
 
 _ELSEWHERE = frozenset(
     # the flat format repeats a sub-account's keys at the top
@@ -41,40 +47,151 @@ def configuration() -> str:
     return "\n".join(rows)
 
 
-def fields() -> str:
-    """Return the table of request fields that do not reach a model as they were sent."""
-    rows = ["| Field | Models | What happens | Why |", "|---|---|---|---|"]
-    for name, rules in catalogue().rules.items():
-        users = _users(name)
-        for field, why in rules.drop.items():
-            rows.append(f"| `{field}` | {users} | left out, named in `x-aicore-dropped` | {why} |")
-        for field, refusal in rules.refuse.items():
-            allowed = " or ".join(f"`{value!r}`" for value in refusal.allowed)
-            rows.append(
-                f"| `{field}` | {users} | 400{f', unless {allowed}' if allowed else ''} | {refusal.why} |"
-            )
-        for field, to in rules.rename.items():
-            rows.append(f"| `{field}` | {users} | sent as `{to}` | the name those deployments take |")
+def families() -> str:
+    """Return the table of model families, by the dialect that their deployments speak."""
+    rows = [
+        "| Family | Models, by today's names | Executable | How the gateway speaks to it |",
+        "|---|---|---|---|",
+    ]
+    for dialect, family in losses().families.items():
+        runs = [name for name, one in catalogue().executables.items() if one.dialect == dialect]
+        runs += [entry.executable for entry in catalogue().models if entry.dialect == dialect]
+        executables = ", ".join(f"`{name}`" for name in dict.fromkeys(runs))
+        rows.append(f"| {family.name} | {_code(_served(dialect))} | {executables} | {family.api} |")
     return "\n".join(rows)
 
 
-def _users(rule: str) -> str:
-    """Return who a rule is for: dialects, models, and those of them that let a surface pass through."""
+def lost() -> str:
+    """Return the table of what does not reach a model, or a caller, as it was sent."""
+    rows = ["| What | Said by | Lost to | What happens | Told |", "|---|---|---|---|---|"]
+    for loss in losses().losses:
+        said = ", ".join(loss.surfaces) or "any"
+        to = "; ".join(losses().families[dialect].name for dialect in loss.to)
+        rows.append(f"| {loss.what} | {said} | {to} | {loss.happens} | {_told(loss)} |")
+    return "\n".join([*rows, *_ruled()])
+
+
+# --- what translations lose ----------------------------------------------------------------------------
+
+
+class Family(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What people call the models of a dialect, and the API that they are reached by."""
+
+    name: str
+    api: str
+
+
+class Loss(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"surfaces": "from"}):
+    """One thing that does not arrive; `losses.toml` explains the members."""
+
+    what: str
+    to: tuple[str, ...]
+    happens: str
+    surfaces: tuple[str, ...] = ()
+    dropped: str = ""
+    refused: str = ""
+    found: str = ""
+    lacks: str = ""
+    models: Mapping[str, str] = {}
+    example: Mapping[str, str] = {}
+    answers: Mapping[str, str] = {}
+
+
+class Losses(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The whole data file."""
+
+    families: Mapping[str, Family]
+    losses: tuple[Loss, ...]
+
+
+@cache
+def losses() -> Losses:
+    """Read `losses.toml`, which nothing that serves needs."""
+    return msgspec.convert(tomllib.loads(_LOSSES.read_text(encoding="utf-8")), Losses)
+
+
+def _told(loss: Loss) -> str:
+    if loss.refused:
+        return f"400 naming `{loss.refused}`"
+    return f"`{loss.dropped}`" if loss.dropped else "here"
+
+
+# --- the rules of the catalogue ------------------------------------------------------------------------
+
+_Fate = tuple[str, str]
+"""What happens to a field, and how it is told."""
+
+
+def _ruled() -> Iterator[str]:
+    """Yield the rows of the field rules: a row for all fields that the same models treat alike."""
+    users: dict[tuple[str, _Fate], dict[str, None]] = {}
+    for field, fate, who in _fates():
+        users.setdefault((field, fate), {}).update(dict.fromkeys(who))
+    rows: dict[tuple[str, _Fate], list[str]] = {}
+    for (field, fate), whose in users.items():
+        rows.setdefault(("; ".join(whose), fate), []).append(field)
+    for (those, (happens, told)), fields in rows.items():
+        yield f"| {_code(fields)} | any | {those} | {happens} | {told} |"
+
+
+def _fates() -> Iterator[tuple[str, _Fate, list[str]]]:
+    for name, rules in catalogue().rules.items():
+        users = _users(name)
+        for field, why in rules.drop.items():
+            yield field, (f"left out: {why}", "its name"), users
+        for field, refusal in rules.refuse.items():
+            allowed = " or ".join(f"`{msgspec.json.encode(value).decode()}`" for value in refusal.allowed)
+            happens = f"400{f', unless {allowed}' if allowed else ''}: {refusal.why}"
+            yield field, (happens, "400 naming it"), users
+        for field, to in rules.rename.items():
+            yield field, (f"sent as `{to}`, the name those deployments take", "here"), users
+
+
+def _users(rule: str) -> list[str]:
+    """Return who a rule is for: families, models, and those that it is for on one surface only."""
     known = catalogue()
-    users = [name for name, one in known.dialects.items() if rule in one.rules]
-    users += [name for entry in known.models if rule in entry.rules for name in entry.names]
-    users += [f"{name} ({surface} passed through)" for name, surface in _natives(rule)]
-    return ", ".join(dict.fromkeys(users))
+    users = [losses().families[name].name for name, one in known.dialects.items() if rule in one.rules]
+    names = [name for entry in known.models if rule in entry.rules for name in entry.names]
+    return [*users, *_short(names), *(f"{name} from {surface}" for name, surface in _natives(rule))]
 
 
 def _natives(rule: str) -> Iterator[tuple[str, str]]:
     known = catalogue()
-    named = [*((name, one.native) for name, one in known.dialects.items())]
+    named = [*((losses().families[name].name, one.native) for name, one in known.dialects.items())]
     named += [(name, entry.native) for entry in known.models for name in entry.names]
     for name, native in named:
         for surface, rules in native.items():
             if rule in rules:
                 yield name, surface
+
+
+def _served(dialect: str) -> list[str]:
+    """Return the names of the catalogue whose deployments speak a dialect."""
+    known = catalogue()
+    spoken = {name: one.dialect for name, one in known.executables.items()}
+    return _short(
+        name
+        for entry in known.models
+        if (entry.dialect or spoken[entry.executable]) == dialect
+        for name in entry.names
+    )
+
+
+def _short(names: Iterable[str]) -> list[str]:
+    """Return the names without those that a pattern among them covers."""
+    names = list(dict.fromkeys(names))
+    return [
+        name
+        for name in names
+        if not any(pattern != name and fnmatchcase(name, pattern) for pattern in names if "*" in pattern)
+    ]
+
+
+def _code(names: Iterable[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
+
+
+# --- the configuration ---------------------------------------------------------------------------------
 
 
 def _keys() -> Iterator[tuple[str, str, str]]:
@@ -116,7 +233,11 @@ def _default(member: Mapping[str, Any]) -> str:
     )
 
 
-_PARTS: Mapping[str, Callable[[], str]] = {"configuration": configuration, "fields": fields}
+_PARTS: Mapping[str, Callable[[], str]] = {
+    "configuration": configuration,
+    "families": families,
+    "lost": lost,
+}
 
 
 if __name__ == "__main__":

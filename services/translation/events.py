@@ -193,7 +193,7 @@ class _Assembly:
                 self._tokens = tokens
             case Stopped():
                 self._stop = event
-            case Started():
+            case _:  # Started says nothing here
                 pass
 
     def _piece(self, kind: type[TextPiece] | type[ThinkingPiece], text: str) -> None:

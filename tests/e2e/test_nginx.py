@@ -134,7 +134,7 @@ def client(nginx: NginxServer) -> httpx.Client:
 
 
 def test_a_stream_arrives_as_it_is_made(run: Runner) -> None:
-    """Each event comes in its own time, uncompressed, though gzip is accepted."""
+    """Each event comes in its own time, uncompressed, though gzip is accepted (trap 16)."""
     nginx, _ = run(stream)
     arrivals, start = [], time.monotonic()
     with (
@@ -318,7 +318,8 @@ def test_tls_answers_ask_for_tls(run: Runner) -> None:
 
 
 def test_logs_hold_no_secrets(run: Runner) -> None:
-    """Keys from a header and from a query are in neither log, though the instance refuses the connection."""
+    """Keys from a header and from a query are in neither log, though the instance refuses the connection
+    (trap 51)."""
     nginx, _ = run(dead=1)
     with client(nginx) as caller:
         caller.post("/v1/x?key=canary-query", headers={"authorization": "Bearer canary-head"})

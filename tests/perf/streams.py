@@ -35,7 +35,7 @@ def data(event: Any) -> bytes:
 
 def named(event: Any) -> bytes:
     """One event as a frame with its type as the name."""
-    return b"event: " + event["type"].encode() + b"\n" + data(event)
+    return b"event: %b\n%b" % (event["type"].encode(), data(event))
 
 
 def binary(event: Any) -> bytes:
@@ -49,9 +49,9 @@ def piece(**delta: str) -> Any:
     return {"type": "content_block_delta", "index": 0, "delta": delta}
 
 
-USAGE = {"input_tokens": 2, "cache_creation_input_tokens": 3, "cache_read_input_tokens": 4}
+PROMPT = {"input_tokens": 2, "cache_creation_input_tokens": 3, "cache_read_input_tokens": 4}
 MESSAGE = [
-    {"type": "message_start", "message": {"role": "assistant", "usage": {**USAGE, "output_tokens": 1}}},
+    {"type": "message_start", "message": {"role": "assistant", "usage": {**PROMPT, "output_tokens": 1}}},
     {"type": "ping"},
     {"type": "content_block_start", "index": 0, "content_block": {"type": "thinking", "thinking": ""}},
     piece(type="thinking_delta", thinking="hm"),

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import psutil
 import pytest
 
 from perf import benchreport
-from perf.bench import scaling_placement, steps
+from perf.bench import SCENARIOS, scaling_placement, steps
+from perf.judge import StreamJudge
 from perf.scenarios import (
     HELD,
     LOADS,
     Effort,
+    Load,
     Placement,
     Sample,
     _others,
@@ -27,6 +32,12 @@ from perf.scenarios import (
     summarise,
     workload,
 )  # fmt: skip
+from perf.simulator.answers import EventStream
+from perf.simulator.app import route_of
+from perf.simulator.executables import EXECUTABLES
+from perf.simulator.executables.base import Call
+from perf.simulator.models import MODELS
+from perf.simulator.settings import Pace
 from perf.stack import (
     CLAUDE,
     GPT,
@@ -35,11 +46,12 @@ from perf.stack import (
     StackError,
     Upstream,
     free_port,
+    gateway_config,
     pinned,
     running,
     status_of,
+    surface_of_ours,
 )
-from perf.workload import Target
 
 ONE_EACH = Placement(frozenset({0}), frozenset({1}))
 REPORT: dict[str, Any] = {
@@ -132,13 +144,87 @@ class NobodyThere(Upstream):
     def __init__(self, log: Path) -> None:
         process: Any = type("Process", (), {"pid": os.getpid()})()
         self.child, self.deployments = Child("nobody", process, log), {GPT: "d1", CLAUDE: "d2"}
+        self.token, self.resource_group, self.url = "t", "default", "http://127.0.0.1:1"
 
     def pace(self, **settings: float) -> None:
         """There is none."""
 
     def direct(self) -> Contender:
         """Port 1 is reserved."""
-        return Contender("nobody", Target("http://127.0.0.1:1"), self.endpoint, {}, self.child)
+        return replace(super().direct(), name="nobody")
+
+
+def requested(load: Load, contender: Contender) -> tuple[str, dict[str, Any]]:
+    """Path and body of a load's next request."""
+    head, _, body = b"".join(workload(contender, load).parts()).partition(b"\r\n\r\n")
+    return head.decode().split(" ")[1], json.loads(body)
+
+
+@pytest.mark.parametrize(
+    ("name", "path", "members"),
+    [
+        ("small", "/v1/chat/completions", {"model", "messages"}),
+        ("streams", "/v1/chat/completions", {"model", "messages", "stream", "stream_options"}),
+        ("messages", "/v1/messages", {"model", "messages", "max_tokens", "stream"}),
+        ("translated", "/v1/chat/completions", {"model", "messages", "stream", "stream_options"}),
+        ("translated-unary", "/v1/chat/completions", {"model", "messages"}),
+    ],
+)
+def test_the_gateway_is_asked_on_the_surface_of_the_load(
+    tmp_path: Path, name: str, path: str, members: set[str]
+) -> None:
+    """For the model of the load, which decides whether there is anything to translate."""
+    ours = replace(NobodyThere(tmp_path / "log").direct(), endpoint=surface_of_ours)
+    asked, body = requested(LOADS[name], ours)
+
+    assert (path, members, LOADS[name].model) == (asked, {*body}, body["model"])
+
+
+@pytest.mark.parametrize("load", LOADS.values(), ids=LOADS)
+def test_the_simulated_model_takes_what_is_asked_without_a_gateway(tmp_path: Path, load: Load) -> None:
+    """nginx translates nothing; and a stream has 101 chunks."""
+    target, body = requested(load, NobodyThere(tmp_path / "log").direct())
+    route = route_of(target.encode())
+    handler = EXECUTABLES[MODELS[load.model].executable].handler(route.subpath)
+    assert handler is not None
+    pace = msgspec.convert(load.pace, Pace)
+    call = Call(MODELS[load.model], route.parameters, json.dumps(body).encode(), pace, route.subpath)
+    answer = handler(call)
+
+    if not isinstance(answer, EventStream):
+        assert (False, 200) == (load.stream, answer.status)
+        return
+    sent = b"".join(step for step in answer.frames if isinstance(step, bytes)) + answer.done
+    judge = StreamJudge(workload(NobodyThere(tmp_path / "log").direct(), load).dialect)
+    judge.feed(sent)
+    assert (None, None, 101) == (judge.missing(), judge.failure, judge.frames)
+
+
+def test_the_gateway_knows_every_model_that_is_measured(tmp_path: Path) -> None:
+    """Without having to look for its deployment first."""
+    upstream = NobodyThere(tmp_path / "log")
+    upstream.service_key = {}
+    account = gateway_config(upstream, "key")["subAccounts"]["bench"]
+
+    assert {load.model for load in LOADS.values()} == account["deployment_ids"].keys()
+
+
+def test_every_scenario_has_its_table() -> None:
+    """Or it would be measured for nobody."""
+    assert SCENARIOS.keys() == benchreport.TABLES.keys()
+
+
+@pytest.mark.parametrize(
+    ("path", "limit", "at_least"),
+    [
+        (("messages", "gateway", "cpu_per_frame_us"), 38, False),
+        (("translated", "gateway", "cpu_per_frame_us"), 60, False),
+        (("translated-unary", "gateway", "requests_per_second"), 4_500, True),
+    ],
+)
+def test_claude_has_a_budget_of_its_own(path: tuple[str, ...], limit: float, at_least: bool) -> None:
+    """Passed through, translated, and whole."""
+    assert [(limit, at_least)] == [(b.limit, b.at_least) for b in benchreport.BUDGETS if b.path == path]
 
 
 @pytest.mark.e2e

@@ -10,7 +10,7 @@ from perf.dialects import BEDROCK, CHAT, GEMINI, MESSAGES, RESPONSES, Dialect
 from perf.surfaces import ENDPOINTS, Question, endpoint_of
 from perf.workload import encode
 from services.translation import fields
-from services.translation.translate import CALLERS
+from services.translation.callers import CALLERS
 
 ASKED = Question("hi", "m/1", 5, stream=True)
 TALK = [{"role": "user", "content": "hi"}]

@@ -72,6 +72,30 @@ async def test_trap_21_another_deployment_is_tried_before_the_first_byte(name: s
     assert all(one.closed for one in kit.upstream.streams)
 
 
+async def test_trap_14_a_throttle_behind_the_opening_is_got_around() -> None:
+    """Trap 14: the 200 and the first frame were here already, but not a byte had gone to the caller."""
+    kit = Kit(*TWO)
+    opening = STREAM[: STREAM.index(b"\n\n") + 2]
+    limited = b'data: {"error":{"code":"429","message":"slow"}}\n\n'
+    kit.script(d1=FakeStream(200, opening, limited), d2=(200, STREAM))
+
+    assert 1 == (await asked(kit, stream=True)).count(b"[DONE]")
+    assert (["d1", "d2"], True) == (kit.upstream.asked, kit.resting("d1"))
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_trap_20_a_success_that_mentions_429_is_a_success(stream: bool) -> None:
+    """Trap 20: failures are told by their type, not by digits in an id, a text or a count."""
+    kit = Kit(*TWO)
+    words = "HTTP 429: rate_limit_exceeded, 503"
+    answer = whole(words).replace(b'"c"', b'"chatcmpl-429"').replace(b":3}", b":429}")
+    said = STREAM.replace(b"chatcmpl-A1", b"chatcmpl-429").replace("Grüße".encode(), words.encode())
+    kit.script(d1=(200, said if stream else answer))
+
+    assert words.encode() in await asked(kit, stream=stream)
+    assert (["d1"], [], False) == (kit.upstream.asked, kit.slept, kit.resting("d1"))
+
+
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("status", [400, 413, 422])
 async def test_a_refusal_is_not_tried_elsewhere(status: int, stream: bool) -> None:

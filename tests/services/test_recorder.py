@@ -16,8 +16,8 @@ from services.calls import Call, Caller, Reply
 from services.deployments import Deployment
 from services.recorder import Recorder
 from services.translation import fields
+from services.translation.callers import CALLERS
 from services.translation.replies import Answer, Usage
-from services.translation.translate import CALLERS
 from tests.services.waiting import until
 
 BODY = fields.parse(b'{"model":"m","messages":[{"role":"user","content":"secret \\u00e9"}]}')

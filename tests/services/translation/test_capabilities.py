@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from services.translation.capabilities import ModelFacts, catalogue, facts_for, override
+from services.translation.capabilities import (
+    ModelFacts,
+    aliases_for,
+    beta_flags,
+    catalogue,
+    facts_for,
+    override,
+)
 
 
 def test_every_reference_in_the_data_file_leads_somewhere() -> None:
@@ -128,3 +135,56 @@ def test_an_override_of_nothing_changes_nothing() -> None:
     facts = facts_for("gpt-5")
 
     assert facts == override(facts)
+
+
+def test_trap_28_only_beta_flags_that_bedrock_takes_go_up() -> None:
+    """Renamed where its name differs, each once, unknown ones not at all."""
+    asked = [
+        "effort-2025-11-24",
+        "advanced-tool-use-2025-11-20",
+        "tool-search-tool-2025-10-19",
+        "new-2030-01-01",
+    ]
+
+    assert ("effort-2025-11-24", "tool-search-tool-2025-10-19") == beta_flags(
+        asked, facts_for("anthropic--claude-4.6-sonnet")
+    )
+    assert () == beta_flags(asked, facts_for("gpt-5"))
+
+
+def test_short_names_belong_to_exact_names() -> None:
+    """A model that only a pattern knows has none; newer models come first."""
+    newer, older = (aliases_for(f"anthropic--claude-{version}-sonnet") for version in ("4.6", "4.5"))
+
+    assert (("sonnet",), ("sonnet",), True) == (newer[1], older[1], newer[0] < older[0])
+    assert (0, ()) == aliases_for("anthropic--claude-9.9-sonnet")
+
+
+def test_a_models_habits_reach_through_orchestration() -> None:
+    """Its own rules with those of the envelope, in the envelope's dialect (wire §5.5)."""
+    facts = facts_for("gpt-5.5", "orchestration")
+
+    assert ("orchestration", "orchestration", "chat", True) == (
+        facts.executable,
+        facts.dialect,
+        facts.tools_with_effort,
+        "xhigh" in facts.efforts,
+    )
+    assert {"temperature", "store", "n"} <= set(facts.fields)
+
+
+def test_a_configured_dialect_beats_the_catalogue() -> None:
+    """With that dialect's rules."""
+    facts = facts_for("my-claude", "aws-bedrock", "claude")
+
+    assert ("claude", True) == (facts.dialect, "metadata" in facts.native["messages"])
+
+
+def test_the_configurations_rules_hold_for_what_passes_through_too() -> None:
+    """Under the same names."""
+    facts = override(
+        facts_for("anthropic--claude-4.6-sonnet"), keep=["metadata"], drop=["new"], refuse=["odd"]
+    )
+
+    native = facts.native["messages"]
+    assert (False, True, True) == ("metadata" in native, "new" in native, native["odd"].refuse)

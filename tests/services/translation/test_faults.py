@@ -203,7 +203,10 @@ def test_a_wordless_error_inside_a_200_says_so() -> None:
 
 def test_what_is_missing_behind_a_deployment_is_no_matter_of_the_deployment() -> None:
     """A stored answer that is gone: nobody else is asked, and the model's words are passed on."""
-    body = b'{"error":{"message":"Item \'rs_1\' not found.","type":"invalid_request_error","param":"input","code":null}}'
+    body = (
+        b'{"error":{"message":"Item \'rs_1\' not found.","type":"invalid_request_error","param":"input",'
+        b'"code":null}}'
+    )
 
     error = error_for(404, body)
 

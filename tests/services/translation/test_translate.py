@@ -162,30 +162,38 @@ def test_a_model_without_conversations_says_what_it_is_for(model: str) -> None:
     assert "model" == caught.value.param
 
 
+AZURE_CHAT = "/chat/completions?api-version=v"
 CHAT = {"messages": [{"role": "user", "content": "Hi"}]}
 TOOLS = [{"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}]
 MESSAGES = {"max_tokens": 50, "messages": [{"role": "user", "content": "Hi"}]}
+FORMAT = {
+    "type": "json_schema",
+    "schema": {"type": "object", "properties": {"a": {"type": "integer"}}, "additionalProperties": False},
+}
 CLIENT_TOOLS = [{"name": "f", "input_schema": {"type": "object", "properties": {}}}]
 
 
 @pytest.mark.parametrize(
     ("surface", "model", "body", "path"),
     [
-        ("chat", "gpt-5", CHAT, "/chat/completions?api-version=v"),
-        ("chat", "gpt-5", {**CHAT, "tools": TOOLS, "reasoning_effort": "low"}, "/chat/completions?api-version=v"),
-        ("chat", "gpt-5.5", {**CHAT, "tools": TOOLS}, "/chat/completions?api-version=v"),
-        ("chat", "gpt-5.5", {**CHAT, "reasoning_effort": "low"}, "/chat/completions?api-version=v"),
+        ("chat", "gpt-5", CHAT, AZURE_CHAT),
+        ("chat", "gpt-5", {**CHAT, "tools": TOOLS, "reasoning_effort": "low"}, AZURE_CHAT),
+        ("chat", "gpt-5.5", {**CHAT, "tools": TOOLS}, AZURE_CHAT),
+        ("chat", "gpt-5.5", {**CHAT, "reasoning_effort": "low"}, AZURE_CHAT),
         (
             "chat", "gpt-5.5", {**CHAT, "tools": TOOLS, "reasoning_effort": "none"},
-            "/chat/completions?api-version=v",
+            AZURE_CHAT,
         ),
         ("chat", "gpt-5.5", {**CHAT, "tools": TOOLS, "reasoning_effort": "low"}, "/responses?api-version=v"),
         ("chat", "gpt-5.3-codex", CHAT, "/responses?api-version=v"),
         ("chat", "qwen3-max", CHAT, "/chat/completions"),
-        ("messages", "gpt-5", MESSAGES, "/chat/completions?api-version=v"),
+        ("messages", "gpt-5", MESSAGES, AZURE_CHAT),
         ("messages", "gpt-5", {**MESSAGES, "tools": CLIENT_TOOLS}, "/responses?api-version=v"),
-        ("messages", "gpt-4.1", {**MESSAGES, "tools": CLIENT_TOOLS}, "/chat/completions?api-version=v"),
+        ("messages", "gpt-4.1", {**MESSAGES, "tools": CLIENT_TOOLS}, AZURE_CHAT),
         ("messages", "gpt-5.3-codex", MESSAGES, "/responses?api-version=v"),
+        ("responses", "gpt-5", {"input": "Hi"}, "/responses?api-version=v"),
+        ("responses", "gpt-4.1", {"input": "Hi"}, AZURE_CHAT),
+        ("responses", "qwen3-max", {"input": "Hi"}, "/chat/completions"),
         ("messages", "amazon--nova-pro", MESSAGES, "/converse"),
         ("messages", "anthropic--claude-4.6-sonnet", MESSAGES, "/invoke"),
     ],
@@ -416,3 +424,34 @@ def test_a_single_piece_of_text_passes_as_it_is() -> None:
     one = [TextPiece("x")]
 
     assert one is Telling({}).feed(one)
+
+
+@pytest.mark.parametrize(
+    ("model", "member", "emulated"),
+    [
+        ("anthropic--claude-4.5-sonnet", {}, False),
+        ("anthropic--claude-4.5-sonnet", {"output_config": {"effort": "low"}}, False),
+        ("anthropic--claude-4.5-sonnet", {"output_config": {"format": FORMAT}}, True),
+        ("anthropic--claude-4.5-sonnet", {"output_format": FORMAT}, True),
+        ("anthropic--claude-4.6-sonnet", {"output_config": {"format": FORMAT}}, False),
+    ],
+)
+def test_older_claudes_need_help_with_schemas(
+    model: str, member: Any, emulated: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Then their requests do not pass through."""
+    monkeypatch.undo()  # the real upstream
+    body = fields.parse(json.dumps({**MESSAGES, **member}).encode())
+
+    sent = json.loads(prepare(body, target(model), surface="messages", stream=False).body)
+
+    assert emulated == (TOOL in str(sent.get("tools")))
+
+
+def test_tokens_are_estimated_from_the_conversation() -> None:
+    """More of it is more of them."""
+    short, long = (
+        translate.count_tokens({"say": fields.raw(text)}, surface="mine") for text in ("Hi", "Hi " * 100)
+    )
+
+    assert 0 < short < long

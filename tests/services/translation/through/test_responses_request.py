@@ -31,7 +31,7 @@ def sent(*, stream: bool = False, to: Target | None = None, **members: Any) -> d
 
 def test_a_request_goes_up_as_it_is() -> None:
     """But for the model, which the deployment decides; fields from the future survive."""
-    members = {"input": [{"role": "user", "content": "hi"}], "future": {"b": 1, "a": [1.10]}, "store": True}
+    members: dict[str, Any] = {"input": [{"role": "user", "content": "hi"}], "future": {"b": 1, "a": [1.10]}, "store": True}
 
     assert members == sent(**members)
     assert "/responses?api-version=2025-04-01-preview" == prepared().path
@@ -57,7 +57,8 @@ def test_a_stream_is_asked_for() -> None:
 @pytest.mark.parametrize("name", ["metadata", "service_tier", "user"])
 def test_what_azure_does_not_take_is_dropped_and_reported(name: str) -> None:
     """By the rules of the catalogue."""
-    request = prepared(**{name: "x"})
+    given: Any = {name: "x"}
+    request = prepared(**given)
 
     assert (name,) == request.dropped
     assert name not in json.loads(request.body)
@@ -333,6 +334,7 @@ def test_it_does_not_come_as_a_stream() -> None:
 @pytest.mark.parametrize("facts", [ModelFacts(dialect="claude"), ModelFacts(dialect="azure-openai")])
 def test_other_models_have_neither(facts: ModelFacts) -> None:
     """Refused by name."""
+    other = target(facts=facts)
     for request in (
         lambda: responses.compact(body(), target(facts=facts)),
         lambda: keeping(to=target(facts=facts)),

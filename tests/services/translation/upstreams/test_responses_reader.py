@@ -58,7 +58,7 @@ def answered(**members: Any) -> list[Event]:
 
 
 TOKENS = Tokens(uncached=16, cache_read=10, cache_write_5m=4, output=12, reasoning=8)
-EVENTS = [
+EVENTS: list[Event] = [
     Started(),
     ThinkingPiece("One."),
     ThinkingPiece("\n\nTwo."),
