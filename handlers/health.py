@@ -1,4 +1,4 @@
-"""Probes and metrics: /health, /health/live, /health/ready, /metrics; and what clients send unasked (trap 59)."""
+"""Probes and metrics: /health, /health/live, /health/ready, /metrics; and what clients send unasked."""
 
 from __future__ import annotations
 

@@ -22,8 +22,8 @@ HEARTBEAT_SECONDS = 15.0
 class PieceWriter:
     """Writes to a response whose head, with `transfer-encoding: chunked`, has been sent.
 
-    While there is nothing to write, `beat` goes out instead, between two pieces; an empty one never does. To be
-    closed.
+    While there is nothing to write, `beat` goes out instead, between two pieces; an empty one never does.
+    To be closed.
     """
 
     __slots__ = ("_beat", "_loop", "_protocol", "_timer", "_transport", "_writable")

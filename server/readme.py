@@ -89,6 +89,7 @@ class Loss(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"sur
     happens: str
     surfaces: tuple[str, ...] = ()
     dropped: str = ""
+    silent: tuple[str, ...] = ()
     refused: str = ""
     found: str = ""
     lacks: str = ""
@@ -113,7 +114,10 @@ def losses() -> Losses:
 def _told(loss: Loss) -> str:
     if loss.refused:
         return f"400 naming `{loss.refused}`"
-    return f"`{loss.dropped}`" if loss.dropped else "here"
+    if not loss.dropped:
+        return "here"
+    unnamed = ", ".join(losses().families[dialect].name for dialect in loss.silent)
+    return f"`{loss.dropped}`{f'; {unnamed}: here' if unnamed else ''}"
 
 
 # --- the rules of the catalogue ------------------------------------------------------------------------
@@ -124,45 +128,48 @@ _Fate = tuple[str, str]
 
 def _ruled() -> Iterator[str]:
     """Yield the rows of the field rules: a row for all fields that the same models treat alike."""
-    users: dict[tuple[str, _Fate], dict[str, None]] = {}
-    for field, fate, who in _fates():
-        users.setdefault((field, fate), {}).update(dict.fromkeys(who))
-    rows: dict[tuple[str, _Fate], list[str]] = {}
-    for (field, fate), whose in users.items():
-        rows.setdefault(("; ".join(whose), fate), []).append(field)
-    for (those, (happens, told)), fields in rows.items():
-        yield f"| {_code(fields)} | any | {those} | {happens} | {told} |"
+    users: dict[tuple[str, str, _Fate], dict[str, None]] = {}
+    for field, fate, name in _fates():
+        for said, who in _users(name):
+            users.setdefault((field, said, fate), {})[who] = None
+    rows: dict[tuple[str, str, _Fate], list[str]] = {}
+    for (field, said, fate), whose in users.items():
+        rows.setdefault((said, "; ".join(whose), fate), []).append(field)
+    for (said, those, (happens, told)), fields in rows.items():
+        yield f"| {_code(fields)} | {said} | {those} | {happens} | {told} |"
 
 
-def _fates() -> Iterator[tuple[str, _Fate, list[str]]]:
+def _fates() -> Iterator[tuple[str, _Fate, str]]:
+    """Yield each field of each rule with its fate and the name of the rule."""
     for name, rules in catalogue().rules.items():
-        users = _users(name)
         for field, why in rules.drop.items():
-            yield field, (f"left out: {why}", "its name"), users
+            yield field, (f"left out: {why}", "its name"), name
         for field, refusal in rules.refuse.items():
             allowed = " or ".join(f"`{msgspec.json.encode(value).decode()}`" for value in refusal.allowed)
             happens = f"400{f', unless {allowed}' if allowed else ''}: {refusal.why}"
-            yield field, (happens, "400 naming it"), users
+            yield field, (happens, "400 naming it"), name
         for field, to in rules.rename.items():
-            yield field, (f"sent as `{to}`, the name those deployments take", "here"), users
+            yield field, (f"sent as `{to}`, the name those deployments take", "here"), name
 
 
-def _users(rule: str) -> list[str]:
-    """Return who a rule is for: families, models, and those that it is for on one surface only."""
+def _users(rule: str) -> Iterator[tuple[str, str]]:
+    """Yield who a rule is for, and on which surface: families first, then models."""
     known = catalogue()
-    users = [losses().families[name].name for name, one in known.dialects.items() if rule in one.rules]
-    names = [name for entry in known.models if rule in entry.rules for name in entry.names]
-    return [*users, *_short(names), *(f"{name} from {surface}" for name, surface in _natives(rule))]
+    ruled: dict[str, list[str]] = {}
+    for dialect, manner in known.dialects.items():
+        for said in _surfaces(rule, manner.rules, manner.native):
+            yield said, losses().families[dialect].name
+    for entry in known.models:
+        for said in _surfaces(rule, entry.rules, entry.native):
+            ruled.setdefault(said, []).extend(entry.names)
+    for said, names in ruled.items():
+        yield from ((said, name) for name in _some(names))
 
 
-def _natives(rule: str) -> Iterator[tuple[str, str]]:
-    known = catalogue()
-    named = [*((losses().families[name].name, one.native) for name, one in known.dialects.items())]
-    named += [(name, entry.native) for entry in known.models for name in entry.names]
-    for name, native in named:
-        for surface, rules in native.items():
-            if rule in rules:
-                yield name, surface
+def _surfaces(rule: str, rules: Iterable[str], native: Mapping[str, Iterable[str]]) -> Iterator[str]:
+    if rule in rules:
+        yield "any"
+    yield from (surface for surface, its in native.items() if rule in its)
 
 
 def _served(dialect: str) -> list[str]:
@@ -180,11 +187,20 @@ def _served(dialect: str) -> list[str]:
 def _short(names: Iterable[str]) -> list[str]:
     """Return the names without those that a pattern among them covers."""
     names = list(dict.fromkeys(names))
-    return [
-        name
-        for name in names
-        if not any(pattern != name and fnmatchcase(name, pattern) for pattern in names if "*" in pattern)
-    ]
+    return [name for name in names if not any(_covers(one, name) for one in names if one != name)]
+
+
+def _some(names: Iterable[str]) -> list[str]:
+    """Return the names as the table shows them; a pattern that others of the catalogue fit too is a rest."""
+    names = list(dict.fromkeys(names))
+    known = [name for entry in catalogue().models for name in entry.names]
+    rests = {one for one in names if any(_covers(one, name) and name not in names for name in known)}
+    whole = _short(name for name in names if name not in rests)
+    return [*(f"`{name}`" for name in whole), *(f"other `{name}`" for name in names if name in rests)]
+
+
+def _covers(pattern: str, name: str) -> bool:
+    return "*" in pattern and fnmatchcase(name, pattern)
 
 
 def _code(names: Iterable[str]) -> str:

@@ -142,6 +142,8 @@ class Pipeline:
     def _key(self, ask: Ask, model: Model, prepared: Prepared) -> bytes | None:
         """Return what identical requests have in common; None for one that is not to be shared."""
         call = ask.call
+        if ask.pinned or prepared.method != "POST":
+            return None  # about an answer that is stored: the next look may find it changed
         mode, marked = self._options.dedup, ask.idempotency_key
         if not shareable(mode, deterministic=prepared.deterministic, idempotency_key=marked):
             return None

@@ -65,6 +65,8 @@ class Upstream(msgspec.Struct, frozen=True):
     answer: Callable[[bytes, ReplyInfo], Sequence[Event]]
     """Raises UpstreamBroken for what cannot be read, the UpstreamError for an error inside a 200."""
     reader: Callable[[ReplyInfo], Reader]
+    takes: frozenset[str] = frozenset()
+    """Canonical names that it takes although the model's other dialect does not."""
 
 
 class Writer(Protocol):

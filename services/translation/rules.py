@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -109,19 +109,20 @@ _MEMBERS: Mapping[str, str] = {
 _EMPTY: Mapping[str, Any] = {"tools": ()}
 
 
-def suited(conversation: Conversation, facts: ModelFacts, defaults: Fields) -> Conversation:
+def suited(
+    conversation: Conversation, facts: ModelFacts, defaults: Fields, *, takes: frozenset[str] = frozenset()
+) -> Conversation:
     """Return the conversation with the model's defaults, and without the fields that the model does not take.
 
-    What was left out is added to its `dropped`. Raises BadRequest for what must not be left out.
+    `takes` are fields that this way to the model takes whatever its rules say. What was left out is added to its `dropped`. Raises BadRequest for what must not be left out.
     """
     conversation = _defaulted(conversation, defaults)
     settings = dict(conversation.settings)
-    changes: dict[str, Any] = {}
+    members: dict[str, Any] = {}
     dropped: list[str] = []
-    for name, rule in facts.fields.items():
-        member = _MEMBERS.get(name)
-        value = getattr(conversation, member) if member else settings.get(name)
-        if value is None or value == () or rule.rename_to is not None:
+    for name, value in _asked(conversation):
+        rule = facts.fields.get(name)
+        if rule is None or rule.rename_to is not None or name in takes:
             continue
         own = conversation.name_of(name)
         if rule.refuse:
@@ -131,15 +132,26 @@ def suited(conversation: Conversation, facts: ModelFacts, defaults: Fields) -> C
             continue
         else:
             dropped.append(own)
-        if member:
-            changes[member] = _EMPTY.get(name)
+        if name in _MEMBERS:
+            members[_MEMBERS[name]] = _EMPTY.get(name)
         else:
             del settings[name]
-    if not changes and len(settings) == len(conversation.settings):
+    if not members and len(settings) == len(conversation.settings):
         return conversation
     return msgspec.structs.replace(
-        conversation, settings=settings, dropped=(*conversation.dropped, *dropped), **changes
+        conversation, settings=settings, dropped=(*conversation.dropped, *dropped), **members
     )
+
+
+def _asked(conversation: Conversation) -> Iterator[tuple[str, Any]]:
+    """Yield what the caller set, under the names that rules have."""
+    for name, value in conversation.settings.items():
+        if value is not None:
+            yield name, value
+    for name, member in _MEMBERS.items():
+        value = getattr(conversation, member)
+        if value is not None and value != ():
+            yield name, value
 
 
 def _effort(conversation: Conversation) -> str:

@@ -49,8 +49,11 @@ def prepare(body: Fields, target: Target, *, surface: str, stream: bool) -> Prep
         return through(body, target, stream=stream)
     caller = CALLERS[surface]
     conversation = msgspec.structs.replace(caller.parse(body), stream=stream)
-    conversation = suited(inlined(conversation, target.fetched), target.facts, target.defaults)
-    return _Journey(caller, conversation, target).prepared()
+    upstream = _upstream_for(surface, conversation, target.facts)
+    conversation = suited(
+        inlined(conversation, target.fetched), target.facts, target.defaults, takes=upstream.takes
+    )
+    return _Journey(caller, upstream, conversation, target).prepared()
 
 
 def remote_urls(body: Fields, *, surface: str, facts: ModelFacts) -> tuple[str, ...]:
@@ -149,11 +152,12 @@ def _inlined(block: Block, fetched: Mapping[str, Inline]) -> Block:
 class _Journey:
     """One request on its way through the pivot."""
 
-    def __init__(self, caller: Caller, conversation: Conversation, target: Target) -> None:
+    def __init__(
+        self, caller: Caller, upstream: Upstream, conversation: Conversation, target: Target
+    ) -> None:
         self._caller = caller
-        self._target = target
+        self._upstream = upstream
         self._asked = conversation
-        self._upstream = _upstream_for(caller.surface, conversation, target.facts)
         adapted, self._originals = renamed(conversation)
         adapted, self._unwraps = emulated(adapted, target.facts)
         self._sent = self._upstream.request(adapted, target)

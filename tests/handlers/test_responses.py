@@ -107,7 +107,7 @@ def gateway() -> Gateway:
 def test_every_path_is_served_under_every_prefix() -> None:
     """OpenAI's, without the version, and Azure's two; errors have OpenAI's form on all of them."""
     routes = list(responses.bp._future_routes)
-    found = {(method, route.uri) for route in routes for method in route.methods}
+    found = {(method, route.uri) for route in routes for method in route.methods or ()}
 
     paths = {
         ("POST", ""),

@@ -36,7 +36,7 @@ class Line:
         self.protocol = SimpleNamespace(_can_write=asyncio.Event(), _time=self.now)
         self.protocol._can_write.set()
         monkeypatch.setattr("handlers.wire.time", SimpleNamespace(monotonic=lambda: self.now))
-        monkeypatch.setattr("asyncio.get_running_loop", lambda: self)
+        monkeypatch.setattr("handlers.wire.asyncio", SimpleNamespace(get_running_loop=lambda: self))
 
     def get_protocol(self) -> Any:
         return self.protocol

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import socket
 import sys
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from sanic import Sanic
 from structlog.testing import capture_logs
 
 from server.app import build_app
+from server.readme import README
 from server.settings import Settings
 from services import journal
 from services.translation import estimate, translate
@@ -47,11 +49,15 @@ def test_trap_54_nothing_blocks_the_loop(path: Path) -> None:
     assert set() == BLOCKING & set(used(path))
 
 
-def test_trap_54_clients_are_made_in_their_workers_loop() -> None:
-    """Trap 54: the application has none before its worker starts, and the worker makes them once."""
+@pytest.fixture(scope="module")
+def app() -> Iterator[Sanic[Any, Any]]:
     Sanic.test_mode = True
-    app = build_app(Settings(sub_accounts=()))
+    yield build_app(Settings(sub_accounts=()))
     Sanic.test_mode = False
+
+
+def test_trap_54_clients_are_made_in_their_workers_loop(app: Sanic[Any, Any]) -> None:
+    """Trap 54: the application has none before its worker starts, and the worker makes them once."""
     starts = [str(one.listener) for one in app._future_listeners if one.event == "before_server_start"]
 
     assert not hasattr(app.ctx, "services")
@@ -100,3 +106,16 @@ async def test_trap_57_a_stream_is_one_line_of_the_log_and_no_tokens_are_counted
 
     assert ["request"] == [line["event"] for line in lines]
     assert "long" not in str(lines)
+
+
+def test_trap_62_every_path_in_the_readme_is_served(app: Sanic[Any, Any]) -> None:
+    """Trap 62: with the method that it names there; only /docs is made later, by a library."""
+    named = set(re.findall(r"`(GET|POST|DELETE) (/[^`\s]*)`", README.read_text(encoding="utf-8")))
+    served = {
+        (method, "/" + re.sub(r"<\w+(?::[^>]*)?>", "{}", route.path).strip("/"))
+        for route in app.router.routes
+        for method in route.methods
+    }
+
+    assert {("POST", "/v1/chat/completions"), ("GET", "/v1/models")} <= named
+    assert {("GET", "/docs")} >= {(method, re.sub(r"{\w+}", "{}", path)) for method, path in named} - served

@@ -103,11 +103,11 @@ def _is_as_strict(asked: Any, configured: Any) -> bool:
         return asked.keys() == configured.keys() and all(
             _is_as_strict(asked[name], own) for name, own in configured.items()
         )
-    if isinstance(asked, bool) or isinstance(configured, bool):
-        return asked is True or asked == configured
-    if isinstance(asked, int) and isinstance(configured, int):
-        return asked <= configured
-    return bool(asked == configured)
+    if type(asked) is not type(configured):
+        return False
+    if isinstance(configured, bool):
+        return bool(asked or not configured)
+    return bool(asked <= configured if isinstance(configured, int) else asked == configured)
 
 
 _OTHERS: Mapping[str, Any] = {

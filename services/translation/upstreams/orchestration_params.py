@@ -12,7 +12,6 @@ from typing import Any
 
 import msgspec
 
-from services.errors import BadRequest
 from services.translation import fields as f
 from services.translation.capabilities import ORCHESTRATION, RESPONSES, ModelFacts, facts_for
 from services.translation.conversation import Conversation, Reasoning
@@ -36,8 +35,6 @@ SIGNED_BY = (ORIGIN, CLAUDE)
 """Whose signatures Claude takes back through orchestration."""
 
 _EFFORT = "reasoning_effort"
-# What the events of an answer have no place for; the values that ask for nothing.
-_UNTOLD: Mapping[str, Any] = {"n": 1, "logprobs": False, "top_logprobs": 0}
 
 
 class Backend(msgspec.Struct, frozen=True):
@@ -71,12 +68,12 @@ def fallback(name: str) -> Backend:
 def parameters(conversation: Conversation, model: Backend) -> tuple[Fields, tuple[str, ...]]:
     """Return the model's parameters, and the names of what it does not take.
 
-    Raises BadRequest for what the model, or the answer, cannot say.
+    Raises BadRequest for what the model does not take and that must not be left out.
     """
     fitting = suited(conversation, model.facts, {})
     dropped = fitting.dropped[len(conversation.dropped) :]
     params, unsaid = _REASONING.get(model.family, _by_effort)(fitting, model)
-    params = _settings(fitting) | params | _tool_choice(fitting)
+    params = dict(fitting.settings) | params | _tool_choice(fitting)
     if fitting.max_tokens is not None:
         # More than the model's own limit is refused, and never reached (wire §8.7).
         most = model.facts.max_output_tokens or fitting.max_tokens
@@ -86,15 +83,6 @@ def parameters(conversation: Conversation, model: Backend) -> tuple[Fields, tupl
     taken = {name: f.raw(value) for name, value in params.items() if name not in unsaid}
     ruled, refused = apply_rules(taken, model.facts.fields)
     return ruled, (*dropped, *unsaid, *refused)
-
-
-def _settings(conversation: Conversation) -> _Json:
-    out = dict(conversation.settings)
-    for name, harmless in _UNTOLD.items():
-        if out.pop(name, harmless) != harmless:
-            own = conversation.name_of(name)
-            raise BadRequest(f"'{own}' needs a deployment of the model's own", param=own)
-    return out
 
 
 def _tool_choice(conversation: Conversation) -> _Json:

@@ -299,4 +299,9 @@ def _is_the_models(item: Json) -> bool:
     return item["type"] in ("reasoning", "function_call") or item.get("role") == "assistant"
 
 
-UPSTREAM = Upstream(request=request, answer=answer, reader=ResponsesReader)
+UPSTREAM = Upstream(
+    request=request,
+    answer=answer,
+    reader=ResponsesReader,
+    takes=frozenset({"prompt_cache_key", "safety_identifier"}),
+)

@@ -155,3 +155,13 @@ def test_defaults_give_way_to_the_caller() -> None:
     made = suited(asked, ModelFacts(), {"max_completion_tokens": f.raw(9), "temperature": f.raw(0.5)})
 
     assert (1, {"temperature": 1.0}) == (made.max_tokens, made.settings)
+
+
+def test_what_this_way_to_the_model_takes_is_kept() -> None:
+    """Azure's Responses API takes more than its chat completions."""
+    asked = msgspec.structs.replace(EMPTY, settings={"prompt_cache_key": "k", "store": True})
+    rules = facts(prompt_cache_key=FieldRule(why="no"), store=FieldRule(why="no"))
+
+    left = suited(asked, rules, {}, takes=frozenset({"prompt_cache_key"}))
+
+    assert ({"prompt_cache_key": "k"}, ("store",)) == (left.settings, left.dropped)

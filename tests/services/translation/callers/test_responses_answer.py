@@ -342,7 +342,11 @@ def test_a_call_without_arguments_has_an_empty_object() -> None:
 )
 def test_a_call_of_a_custom_tool_is_custom_again(pieces: Sequence[str], text: str) -> None:
     """Its text comes whole; what keeps to no form is the text itself."""
-    events: list[Event] = [ToolOpened("call_1", "patch"), *(ToolPiece(piece) for piece in pieces), Stopped("tool_calls")]
+    events: list[Event] = [
+        ToolOpened("call_1", "patch"),
+        *(ToolPiece(piece) for piece in pieces),
+        Stopped("tool_calls"),
+    ]
     [call] = answer(*events, tools=TOOLS)["output"]
 
     assert ("custom_tool_call", "patch", text) == (call["type"], call["name"], call["input"])

@@ -199,7 +199,7 @@ def test_custom_tools_are_functions_with_one_text() -> None:
 )
 def test_reasoning_knows_who_made_it(proof: str | None, text: str, expected: Block) -> None:
     """A bare proof is Azure's, every other one is sealed: nobody gets another's."""
-    item = {"type": "reasoning", "encrypted_content": proof}
+    item: dict[str, Any] = {"type": "reasoning", "encrypted_content": proof}
     item |= {"summary": [], "content": [{"type": "reasoning_text", "text": text}]} if text else {}
     [_, (_, blocks)] = turns(user("hi"), item, {"role": "assistant", "content": "so"})
 

@@ -108,16 +108,17 @@ def whole(message: Mapping[str, Any], *, finish: str = "stop", model: str = "gpt
 
 TEMPLATING = (
     b'{"request_id": "5bd8", "intermediate_results": {"templating": [{"role": "user", "content": "Hello"}]}, '
-    b'"final_result": {"id": "", "object": "", "created": 0, "model": "", "system_fingerprint": "", "choices": '
-    b'[{"index": 0, "delta": {"role": "", "content": ""}, "finish_reason": ""}]}}'
+    b'"final_result": {"id": "", "object": "", "created": 0, "model": "", "system_fingerprint": "", '
+    b'"choices": [{"index": 0, "delta": {"role": "", "content": ""}, "finish_reason": ""}]}}'
 )
 """The first frame, as recorded."""
 
 SURE = (
     b'{"request_id": "5bd8", "intermediate_results": {"llm": {"id": "chatcmpl-1", "object": '
     b'"chat.completion.chunk", "created": 1732802814, "model": "gpt-5", "choices": [{"index": 0, "delta": '
-    b'{"role": "assistant", "content": "Sure"}, "finish_reason": ""}]}}, "final_result": {"id": "chatcmpl-1", '
-    b'"object": "chat.completion.chunk", "created": 1732802814, "model": "gpt-5", "choices": [{"index": 0, '
-    b'"delta": {"role": "assistant", "content": "Sure"}, "finish_reason": ""}]}}'
+    b'{"role": "assistant", "content": "Sure"}, "finish_reason": ""}]}}, "final_result": '
+    b'{"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1732802814, '
+    b'"model": "gpt-5", "choices": [{"index": 0, "delta": {"role": "assistant", "content": "Sure"}, '
+    b'"finish_reason": ""}]}}'
 )
 """The first frame with text: the model's own chunk stands in it a second time."""

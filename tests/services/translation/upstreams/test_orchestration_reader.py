@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from typing import Any
 
 import msgspec
@@ -158,8 +159,8 @@ def test_a_call_without_an_id_gets_one() -> None:
         ("length", "length"),
         ("content_filter", "content_filter"),
         ("tool_calls", "tool_calls"),
-    ]
-    + [("something_new", "stop")],
+        ("something_new", "stop"),
+    ],
 )
 def test_why_it_stopped(reason: str, stop: str) -> None:
     """Trap 9: an unknown reason still finishes."""
@@ -354,4 +355,4 @@ def test_a_stream_may_be_cut_everywhere(cuts: list[int]) -> None:
     """Any number of pieces."""
     ends = [0, *sorted(cuts), len(STREAM)]
 
-    assert relayed(STREAM) == relayed(*(STREAM[a:b] for a, b in zip(ends, ends[1:], strict=False)))
+    assert relayed(STREAM) == relayed(*(STREAM[a:b] for a, b in pairwise(ends)))
