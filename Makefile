@@ -51,6 +51,9 @@ bench: $(VENV)/.dev  ## the scenarios of the performance budget, against nginx i
 compose-test:  ## docker compose for real: TLS, streams, scaling, a restart under load
 	@bash tests/compose/run.sh
 
+client-test: $(VENV)/.dev  ## Claude Code and Codex CLI from the npm registry, headless against the simulator
+	@CLIENT_TEST=1 $(BIN)/python -m pytest -s tests/clients
+
 lock: $(VENV)/.dev  ## lock the dependencies again, with hashes
 	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --no-annotate --extra redis pyproject.toml -o requirements.lock
 	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --no-annotate --extra redis --extra perf --group dev pyproject.toml -o tests/requirements.lock
@@ -58,4 +61,4 @@ lock: $(VENV)/.dev  ## lock the dependencies again, with hashes
 clean:  ## remove what the targets made
 	@rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis results
 
-.PHONY: help demo run test check format bench compose-test lock clean
+.PHONY: help demo run test check format bench compose-test client-test lock clean

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import aclosing, closing
 from functools import lru_cache, partial
 from typing import cast
@@ -34,6 +34,8 @@ _BEATS = {
 }
 """Surface → what its clients skip while the model is silent (trap 15); a comment for the others."""
 _HEADER_SAFE = "".join(map(chr, range(0x20, 0x7F))).replace("%", "")
+_MAX_LIST_BYTES = 2048
+"""Of a list in the head: proxies refuse large heads."""
 
 
 class Served(HTTPResponse):
@@ -166,7 +168,7 @@ def _head(call: Call, reply: Reply) -> list[tuple[bytes, bytes]]:
     if reply.cached:
         head.append((b"x-aicore-cache", b"hit"))
     if reply.dropped:
-        head.append((b"x-aicore-dropped", ", ".join(reply.dropped).encode()))
+        head.append((b"x-aicore-dropped", _listed(reply.dropped)))
     return head
 
 
@@ -179,6 +181,19 @@ def _origin(sub_account: str, deployment: str, model: str, attempts: int) -> tup
         (b"x-aicore-model", _one_line(model)),
         (b"x-aicore-attempts", b"%d" % attempts),
     )
+
+
+def _listed(names: Sequence[str]) -> bytes:
+    """Return the names in one bounded line: the caller made some of them, and as many as it liked."""
+    told: list[bytes] = []
+    room = _MAX_LIST_BYTES
+    for at, name in enumerate(map(_one_line, names)):
+        room -= len(name) + len(b", ")
+        if room < 0:
+            told.append(b"and %d more" % (len(names) - at))
+            break
+        told.append(name)
+    return b", ".join(told)
 
 
 def _one_line(value: str) -> bytes:

@@ -18,7 +18,7 @@ from services.calls import Reply
 from services.catalog import Catalog, Model
 from services.deployments import Deployment
 from services.embedding import Batches, in_parts
-from services.errors import BadRequest, NoDeployment, NotFound, UnknownModel
+from services.errors import NoDeployment, NotFound, UnknownModel
 from services.fetching import Fetcher
 from services.inflight import Events, Inflight, fingerprint, shareable
 from services.limits import RateLimiter
@@ -134,8 +134,8 @@ class Pipeline:
         if model.candidates:
             return model
         for name in fallbacks(ask, model):
-            with suppress(BadRequest, UnknownModel):
-                if (other := routed(ask, self._catalog.resolve(name))).candidates:
+            with suppress(UnknownModel):
+                if (other := self._catalog.resolve(name)).candidates:
                     return other
         raise NoDeployment(f"no running deployment serves '{model.name}' now; try again in a minute")
 

@@ -114,7 +114,8 @@ def suited(
 ) -> Conversation:
     """Return the conversation with the model's defaults, and without the fields that the model does not take.
 
-    `takes` are fields that this way to the model takes whatever its rules say. What was left out is added to its `dropped`. Raises BadRequest for what must not be left out.
+    `takes` are fields that this way to the model takes whatever its rules say. What was left out is added to
+    the conversation's `dropped`. Raises BadRequest for what must not be left out.
     """
     conversation = _defaulted(conversation, defaults)
     settings = dict(conversation.settings)

@@ -27,17 +27,22 @@ def emulated(conversation: Conversation, facts: ModelFacts) -> tuple[Conversatio
     if wanted.schema is None or facts.json_schema == "hint":
         return _hinted(conversation, wanted), False
     tool = Tool(TOOL, description=wanted.description or _PURPOSE, schema=wanted.schema)
-    choice = ToolChoice("any") if conversation.tools else ToolChoice("tool", TOOL)
-    return (
-        msgspec.structs.replace(
-            conversation,
-            tools=(*conversation.tools, tool),
-            tool_choice=choice,
-            parallel_tools=False if conversation.tools else conversation.parallel_tools,
-            output=None,
-        ),
-        True,
+    adapted = msgspec.structs.replace(
+        conversation,
+        tools=(*conversation.tools, tool),
+        tool_choice=_choice(conversation),
+        parallel_tools=False,
+        output=None,
     )
+    return adapted, True
+
+
+def _choice(conversation: Conversation) -> ToolChoice:
+    """Return what has to be called: the caller's own tools only as far as it lets them."""
+    asked = conversation.tool_choice or ToolChoice()
+    if not conversation.tools or asked.mode == "none":
+        return ToolChoice("tool", TOOL)
+    return asked if asked.mode == "tool" else ToolChoice("any")
 
 
 def _hinted(conversation: Conversation, wanted: OutputFormat) -> Conversation:
@@ -52,20 +57,24 @@ class Unwrapping:
 
     def __init__(self) -> None:
         self._inside = False
+        self._empty = False
         self._others = False
 
     def feed(self, events: Iterable[Event]) -> list[Event]:
         """Return the events as the caller expects them."""
         out: list[Event] = []
         for event in events:
+            if isinstance(event, ToolPiece) and self._inside:
+                self._empty = False
+                out.append(TextPiece(event.arguments))
+                continue
+            if self._empty:  # a call without arguments
+                self._empty = False
+                out.append(TextPiece("{}"))
             if isinstance(event, ToolOpened):
-                self._inside = event.name == TOOL
+                self._inside = self._empty = event.name == TOOL
                 self._others = self._others or not self._inside
                 if self._inside:
-                    continue
-            elif isinstance(event, ToolPiece):
-                if self._inside:
-                    out.append(TextPiece(event.arguments))
                     continue
             elif isinstance(event, Stopped) and event.reason == "tool_calls" and not self._others:
                 event = Stopped("stop")

@@ -17,9 +17,9 @@ pytestmark = pytest.mark.e2e
 
 CLAUDE = "anthropic--claude-4.6-sonnet"
 FAMILIES = [
-    "anthropic--claude-4.5-haiku", CLAUDE, "anthropic--claude-4.8-opus", "amazon--nova-pro", "gemini-3.5-flash",
-    "gemini-2.5-flash-lite", "gpt-5", "gpt-5.5", "gpt-4.1", "gpt-5.3-codex", "mistralai--mistral-small", "qwen3-max",
-    "cohere--command-a-reasoning", "sonar", "sap-abap-1",
+    "anthropic--claude-4.5-haiku", CLAUDE, "anthropic--claude-4.8-opus", "amazon--nova-pro",
+    "gemini-3.5-flash", "gemini-2.5-flash-lite", "gpt-5", "gpt-5.5", "gpt-4.1", "gpt-5.3-codex",
+    "mistralai--mistral-small", "qwen3-max", "cohere--command-a-reasoning", "sonar", "sap-abap-1",
 ]  # fmt: skip
 WITH_TOOLS = [name for name in FAMILIES if name not in ("sonar", "sap-abap-1")]
 HELLO: Any = [{"role": "user", "content": "echo: hello there, you"}]

@@ -256,7 +256,8 @@ def test_embeddings(sdk: OpenAI, model: str) -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        "anthropic--claude-4.5-sonnet", "claude-sonnet-4-5", "claude-sonnet-4-5-20250929", "claude-4.5-sonnet",
+        "anthropic--claude-4.5-sonnet", "claude-sonnet-4-5", "claude-sonnet-4-5-20250929",
+        "claude-4.5-sonnet",
         "claude-sonnet-4-5-20250929[1m]",
     ],
 )  # fmt: skip

@@ -174,12 +174,29 @@ def test_a_call_that_was_cut_off_ends_with_the_caller_leaving(left: BaseExceptio
 @pytest.mark.parametrize(
     ("surface", "body"),
     [
-        ("", {"error": {"message": "slowly", "type": "rate_limit_error", "param": None, "code": "rate_limit_exceeded"}}),
-        ("messages", {"type": "error", "error": {"type": "rate_limit_error", "message": "slowly"}, "request_id": "r-1"}),
+        (
+            "",
+            {
+                "error": {
+                    "message": "slowly",
+                    "type": "rate_limit_error",
+                    "param": None,
+                    "code": "rate_limit_exceeded",
+                }
+            },
+        ),
+        (
+            "messages",
+            {
+                "type": "error",
+                "error": {"type": "rate_limit_error", "message": "slowly"},
+                "request_id": "r-1",
+            },
+        ),
         ("gemini", {"error": {"code": 429, "message": "slowly", "status": "RESOURCE_EXHAUSTED"}}),
         ("bedrock", {"message": "slowly"}),
     ],
-)  # fmt: skip
+)
 def test_each_surface_has_its_own_envelope(surface: str, body: Any) -> None:
     """The caller's client has to understand it."""
     asked = request(public=False, x_request_id="r-1")

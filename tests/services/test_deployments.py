@@ -271,6 +271,21 @@ async def test_orchestration_is_kept_without_a_model(api, fields: dict[str, Any]
     assert fake.paths() == ["deployments"]
 
 
+@pytest.mark.parametrize(
+    ("fields", "started_at"),
+    [
+        ({"startTime": "2026-03-03T12:03:06Z", "createdAt": "2026-03-03T12:02:12Z"}, "2026-03-03T12:03:06Z"),
+        ({"startTime": None, "createdAt": "2026-03-03T12:02:12Z"}, "2026-03-03T12:02:12Z"),
+        ({}, ""),
+    ],
+)
+async def test_when_a_deployment_began_is_kept(api, fields: dict[str, Any], started_at: str) -> None:
+    """Its start, or its creation where the start is not told (wire §3.2)."""
+    [found] = await api([entry("d-0001", **fields)]).read()
+
+    assert started_at == found.started_at
+
+
 async def test_one_odd_entry_does_not_hide_the_others(api) -> None:
     """What cannot be read is remarked."""
     fake = api([{"id": 7}, "text", entry("d-0001"), {"status": "RUNNING"}])

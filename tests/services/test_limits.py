@@ -116,7 +116,7 @@ class TestWindow:
         assert "40 seconds" in caught.value.public
 
     async def test_workers_share_one_limit(self, memory: Memory, clock: FakeClock) -> None:
-        """Four workers admit together what one may."""
+        """Four workers admit together what one may (trap 53)."""
         limiters = [RateLimiter(memory.board(n), requests_per_minute=10, clock=clock) for n in range(4)]
 
         assert 10 == sum([await admitted(limiter, 5) for limiter in limiters])

@@ -41,6 +41,15 @@ from services.translation.upstreams.claude_thinking import Plan, check_end, plan
 VERSION = "bedrock-2023-05-31"
 
 _PATH = {False: "/invoke", True: "/invoke-with-response-stream"}
+_DISPENSABLE: Mapping[str, str] = {
+    "invalid beta flag": "anthropic_beta",  # trap 28
+    # By a budget it is known beforehand (`claude_thinking`); of adaptive thinking the sources say nothing.
+    "must start with a thinking block": "thinking",
+}
+"""Words of a refusal → the member that it is about."""
+_NAMES: Mapping[str, str] = {"thinking": "reasoning_effort"}
+_DATA = frozenset({"const", "default", "enum", "examples"})
+"""Members of a JSON Schema that hold values, no schemas."""
 _Json = dict[str, Any]
 
 
@@ -67,20 +76,27 @@ def _formats(conversation: Conversation, facts: ModelFacts) -> bool:
 
 
 def _sent(conversation: Conversation, facts: ModelFacts, body: _Json, dropped: tuple[str, ...]) -> Sent:
-    """Return the request with its beta flags; it may be asked again without them (trap 28)."""
-    path = _PATH[conversation.stream]
+    """Return the request; it may be asked again without what the model refuses."""
     betas = beta_flags(conversation.betas, facts)
-    less = (*dropped, "anthropic_beta") if conversation.betas else dropped
+    if betas:
+        body = body | {"anthropic_beta": betas}
+    lost = ("anthropic_beta",) if len(betas) < len(set(conversation.betas)) else ()
+    path = _PATH[conversation.stream]
 
-    def without_betas(error: UpstreamError) -> Sent | None:
-        if "invalid beta flag" not in str(error).lower():
+    def amended(error: UpstreamError) -> Sent | None:
+        name = refused_member(error)
+        if name not in body:
             return None
-        return Sent(path, msgspec.json.encode(body), less)
+        less = {member: value for member, value in body.items() if member != name}
+        return Sent(path, msgspec.json.encode(less), (*dropped, *lost, _NAMES.get(name, name)))
 
-    if not betas:
-        return Sent(path, msgspec.json.encode(body), less)
-    lost = dropped if len(betas) == len(set(conversation.betas)) else less
-    return Sent(path, msgspec.json.encode(body | {"anthropic_beta": betas}), lost, amend=without_betas)
+    return Sent(path, msgspec.json.encode(body), (*dropped, *lost), amend=amended)
+
+
+def refused_member(error: UpstreamError) -> str:
+    """Return the member that the model refused and can do without; empty for any other refusal."""
+    said = str(error).lower()
+    return next((name for words, name in _DISPENSABLE.items() if words in said), "")
 
 
 # --- parameters --------------------------------------------------------------------------------------
@@ -92,7 +108,7 @@ def _parameters(conversation: Conversation, thoughts: Plan) -> _Json:
         out["thinking"] = thoughts.thinking
     config: _Json = {"effort": thoughts.effort} if thoughts.effort else {}
     if conversation.output is not None:
-        config["format"] = {"type": "json_schema", "schema": closed(conversation.output.schema)}
+        config["format"] = {"type": "json_schema", "schema": _schema(conversation)}
     if config:
         out["output_config"] = config
     if stops := stop_sequences(conversation):
@@ -102,13 +118,21 @@ def _parameters(conversation: Conversation, thoughts: Plan) -> _Json:
     return out
 
 
+def _schema(conversation: Conversation) -> Any:
+    try:
+        return closed(conversation.output and conversation.output.schema)
+    except RecursionError as exc:
+        own = conversation.name_of("response_format")
+        raise BadRequest(f"the schema in '{own}' is nested too deeply", param=own) from exc
+
+
 def closed(schema: Any) -> Any:
     """Return the schema with objects that take no further members: Claude wants that said."""
     if isinstance(schema, list):
         return [closed(one) for one in schema]
     if not isinstance(schema, Mapping):
         return schema
-    out = {name: closed(value) for name, value in schema.items()}
+    out = {name: value if name in _DATA else closed(value) for name, value in schema.items()}
     if schema.get("type") == "object":
         out.setdefault("additionalProperties", False)
     return out

@@ -113,6 +113,8 @@ def _response_format(wanted: OutputFormat) -> Json:
 def _openai_prompt(conversation: Conversation, facts: ModelFacts) -> Prompt:
     _check_images(conversation)
     messages = chat_form.messages(conversation, facts)
+    if not messages:
+        raise BadRequest("the conversation says nothing", param=conversation.name_of("messages"))
     return Prompt(
         messages=[{name: value for name, value in one.items() if value is not None} for one in messages],
         tools=[chat_form.tool(tool) for tool in conversation.tools],

@@ -10,6 +10,7 @@ from services.translation.capabilities import (
     beta_flags,
     catalogue,
     facts_for,
+    names_on,
     override,
 )
 
@@ -188,3 +189,17 @@ def test_the_configurations_rules_hold_for_what_passes_through_too() -> None:
 
     native = facts.native["messages"]
     assert (False, True, True) == ("metadata" in native, "new" in native, native["odd"].refuse)
+
+
+@pytest.mark.parametrize(
+    ("model", "left_out"),
+    [("anthropic--claude-4.8-opus", {"seed", "temperature"}), ("gpt-5", {"temperature", "top_k"})],
+)
+def test_a_dialects_habits_reach_through_orchestration(model: str, left_out: set[str]) -> None:
+    """What the model's own deployments cannot be told means nothing to it there either."""
+    assert left_out <= facts_for(model, "orchestration").fields.keys()
+
+
+def test_models_that_run_only_there_are_known_by_name() -> None:
+    """Exact names, no patterns."""
+    assert ("sap-abap-1",) == names_on("orchestration")

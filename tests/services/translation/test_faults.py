@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from services.errors import (
@@ -47,7 +48,25 @@ SHAPES: dict[str, tuple[bytes, Fault]] = {
     ),
     "orchestration": (
         b'{"error":{"request_id":"r","code":400,"message":"x","location":"LLM"}}',
-        Fault("x", code="400"),
+        Fault("x", code="400", location="LLM", extra={"location": "LLM"}),
+    ),
+    "orchestration's filter": (
+        b'{"error":{"code":400,"message":"x","location":"Filtering Module - Input Filter",'
+        b'"intermediate_results":{"templating":[],"input_filtering":{"data":{}}}}}',
+        Fault(
+            "x",
+            code="400",
+            location="Filtering Module - Input Filter",
+            extra={"location": "Filtering Module - Input Filter", "input_filtering": {"data": {}}},
+        ),
+    ),
+    "orchestration's headers": (
+        b'{"error":{"code":429,"message":"x","location":"LLM","headers":{"X-Retry-After":"30"}}}',
+        Fault("x", code="429", location="LLM", extra={"location": "LLM"}, retry_after=30.0),
+    ),
+    "orchestration with a date to wait for": (
+        b'{"error":{"code":429,"message":"x","headers":{"retry-after":"Sat, 21 Nov 2026 07:00:00 GMT"}}}',
+        Fault("x", code="429"),
     ),
     "orchestration with fallbacks": (
         b'{"error":[{"code":429,"message":"first"},{"code":500,"message":"last"}]}',
@@ -213,3 +232,60 @@ def test_what_is_missing_behind_a_deployment_is_no_matter_of_the_deployment() ->
     assert (UpstreamRefused, 404, "Item 'rs_1' not found.", "input", "not_found", False) == (
         type(error), error.status, error.public, error.param, error.code, error.retryable,
     )  # fmt: skip
+
+
+# --- orchestration -----------------------------------------------------------------------------------
+
+
+def orchestrated(code: int, location: str, message: str = "m", **more: object) -> bytes:
+    """An error of one of orchestration's modules."""
+    return msgspec.json.encode({"error": {"code": code, "message": message, "location": location} | more})
+
+
+@pytest.mark.parametrize(
+    ("status", "location", "kind", "shown", "code", "retryable"),
+    [
+        (400, "Filtering Module - Input Filter", UpstreamRefused, 400, "content_filter", False),
+        (500, "Filtering Module - Input Filter", UpstreamFailed, 500, "upstream_error", True),
+        (400, "LLM Module", UpstreamRefused, 400, "invalid_request", False),
+        (404, "Templating Module", UpstreamRefused, 404, "invalid_request", False),
+        (408, "LLM Module", UpstreamTimeout, 504, "upstream_timeout", True),
+        (429, "LLM", UpstreamLimited, 429, "rate_limit_exceeded", True),
+        (500, "Masking Module - Masking", UpstreamFailed, 500, "upstream_error", True),
+    ],
+)
+@pytest.mark.parametrize("inside", [False, True])
+def test_a_module_of_orchestration_fails(
+    status: int,
+    location: str,
+    kind: type[UpstreamError],
+    shown: int,
+    code: str,
+    retryable: bool,
+    inside: bool,
+) -> None:
+    """Its words and its place are told, in a 200 as well; the deployment itself is not missing."""
+    body = orchestrated(status, location)
+    error = error_inside(body) if inside else error_for(status, body)
+
+    assert (kind, shown, code, retryable) == (type(error), error.status, error.code, error.retryable)
+    assert ("m", {"location": location}) == (error.public, error.extra)
+
+
+def test_a_module_may_fail_without_a_word() -> None:
+    """Then its name is told."""
+    assert "LLM Module failed without a reason" == error_for(500, orchestrated(500, "LLM Module", "")).public
+
+
+def test_the_models_own_time_to_wait_is_in_the_body() -> None:
+    """The answer's own header counts more."""
+    body = orchestrated(429, "LLM", headers={"x-retry-after": "30"})
+
+    assert [30, 5] == [error_for(429, body).retry_after, error_for(429, body, retry_after=5).retry_after]
+
+
+def test_a_module_without_a_code_fails_as_any_error_inside_a_200() -> None:
+    """Nothing says what kind of failure it is."""
+    body = b'{"error":{"message":"m","location":"LLM","headers":[],"intermediate_results":null}}'
+
+    assert (UpstreamFailed, 502) == (type(error_inside(body)), error_inside(body).status)

@@ -30,12 +30,13 @@ def test_nothing_happens_where_nothing_is_needed(asked: Conversation, how: str) 
 
 
 def test_the_schema_becomes_a_tool_that_has_to_be_called() -> None:
-    """Its description is the format's own."""
+    """Once; its description is the format's own."""
     made, unwraps = emulated(WANTED, facts("tool"))
 
-    assert ((Tool(TOOL, "the sum", SCHEMA),), ToolChoice("tool", TOOL), None, True) == (
+    assert ((Tool(TOOL, "the sum", SCHEMA),), ToolChoice("tool", TOOL), False, None, True) == (
         made.tools,
         made.tool_choice,
+        made.parallel_tools,
         made.output,
         unwraps,
     )
@@ -51,6 +52,21 @@ def test_beside_other_tools_any_of_them_has_to_be_called() -> None:
         made.tool_choice,
         made.parallel_tools,
     )
+
+
+@pytest.mark.parametrize(
+    ("asked", "made"),
+    [
+        (ToolChoice("none"), ToolChoice("tool", TOOL)),
+        (ToolChoice("tool", "f"), ToolChoice("tool", "f")),
+        (ToolChoice("any"), ToolChoice("any")),
+    ],
+)
+def test_the_caller_decides_which_of_its_tools_may_be_called(asked: ToolChoice, made: ToolChoice) -> None:
+    """None of them, the named one, or any."""
+    wanted = msgspec.structs.replace(WANTED, tools=(Tool("f"),), tool_choice=asked)
+
+    assert made == emulated(wanted, facts("tool"))[0].tool_choice
 
 
 @pytest.mark.parametrize(
@@ -78,10 +94,11 @@ def test_else_the_model_is_asked_for_json(how: str, schema: Any, told: str) -> N
             [ToolOpened("1", "f"), ToolPiece("{}"), Stopped("tool_calls")],
         ),
         ([TextPiece("x"), Stopped("length")], [TextPiece("x"), Stopped("length")]),
+        ([ToolOpened("1", TOOL), Stopped("tool_calls")], [TextPiece("{}"), Stopped("stop")]),
     ],
 )
 def test_the_call_of_our_own_tool_becomes_text(events: list[Event], expected: list[Event]) -> None:
-    """Calls of others stay calls."""
+    """Calls of others stay calls; one without arguments is an empty object."""
     unwrapping = Unwrapping()
 
     assert expected == [out for event in events for out in unwrapping.feed([event])]

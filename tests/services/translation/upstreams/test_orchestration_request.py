@@ -442,6 +442,15 @@ def test_trap_35_a_prefill_that_the_model_refuses() -> None:
         request(talk(turn("a"), model_turn("b")), NEWER_CLAUDE)
 
 
+@pytest.mark.parametrize("tools", [(), (TOOL,)])
+def test_a_conversation_that_says_nothing_is_refused(tools: tuple[Tool, ...]) -> None:
+    """There is no last message then."""
+    with pytest.raises(BadRequest) as caught:
+        request(talk(model_turn(""), tools=tools))
+
+    assert "messages" == caught.value.param
+
+
 # --- tools -------------------------------------------------------------------------------------------
 
 

@@ -98,10 +98,12 @@ def test_a_filtered_prompt_keeps_its_code() -> None:
     request = prepared(
         "gpt-4.1",
         stream=False,
-        messages=[{"role": "user", "content": "[[filter:violence:6]] [[violence:6]]"}],
+        messages=[{"role": "user", "content": "[[violence:6]]"}],
         orchestration={"filtering": {"input": strict}},
     )
     reply = send(request.body)
     assert isinstance(reply, Reply)
+    error = error_for(reply.status, reply.body)
 
-    assert 200 == reply.status
+    assert (400, "content_filter", False) == (error.status, error.code, error.retryable)
+    assert 6 == error.extra["input_filtering"]["data"]["azure_content_safety"]["violence"]
