@@ -137,7 +137,7 @@ class Images(Section):
 
 
 class Embeddings(Section):
-    """How embeddings are asked for."""
+    """Embeddings that share a call."""
 
     batch_milliseconds: float = Field(
         default=0.0,

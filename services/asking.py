@@ -68,7 +68,8 @@ def prepare(ask: Ask, model: Model, deployment: Deployment, *, api_version: str)
         )
     options = model.options
     target = Target(
-        public_name=model.name,
+        # Clients compare: Claude Code forgets its thinking when another name answers than it asked for.
+        public_name=ask.model if ask.call.model == model.name else model.name,
         backend_model=deployment.model,
         facts=facts,
         api_version=options.api_version or api_version,

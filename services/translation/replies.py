@@ -36,6 +36,7 @@ class Target(msgspec.Struct, frozen=True):
     """The model that a request is translated for, and what the translation may not find out by itself."""
 
     public_name: str
+    """The name that answers carry: the caller's own for the model, or the fallback's."""
     backend_model: str
     facts: ModelFacts
     api_version: str

@@ -34,6 +34,9 @@ _FETCHES_ITSELF = frozenset(
 )
 """Where URLs go up as they are: the upstream fetches them, or says that it does not (wire §5.1)."""
 
+_CONTENTS: Mapping[str, str] = {"responses": "input", "gemini": "contents", "completions": "prompt"}
+"""Surface → the field that holds the conversation, where it is not `messages`."""
+
 MAX_WHOLE_BYTES = 64 * 1024 * 1024
 """Of a whole answer that is replayed as a stream."""
 
@@ -50,9 +53,8 @@ def prepare(body: Fields, target: Target, *, surface: str, stream: bool) -> Prep
     caller = CALLERS[surface]
     conversation = msgspec.structs.replace(caller.parse(body), stream=stream)
     upstream = _upstream_for(surface, conversation, target.facts)
-    conversation = suited(
-        inlined(conversation, target.fetched), target.facts, target.defaults, takes=upstream.takes
-    )
+    inline = inlined(conversation, target.fetched, field=_CONTENTS.get(surface, "messages"))
+    conversation = suited(inline, target.facts, target.defaults, takes=upstream.takes)
     return _Journey(caller, upstream, conversation, target).prepared()
 
 
@@ -83,13 +85,25 @@ def _check_mode(target: Target) -> None:
 def _passes(surface: str, body: Fields, facts: ModelFacts) -> bool:
     """Whether the surface's own API of the model takes this request."""
     if surface == RESPONSES:
-        return RESPONSES in facts.modes
+        return RESPONSES in facts.modes and not _needs_functions(body)
     if surface != CHAT:
         return facts.json_schema == "native" or not _wants_schema(body)
     if CHAT not in facts.modes:
         return False
     asks_both = present(body.get("tools", ABSENT)) and present(body.get("reasoning_effort", ABSENT))
     return not asks_both or facts.tools_with_effort == CHAT or read(body, "reasoning_effort", str) == "none"
+
+
+def _needs_functions(body: Fields) -> bool:
+    """Whether a Responses request that nothing is stored of has custom tools.
+
+    SAP AI Core takes functions only (wire §4.2). On the way through the pivot they become functions, and
+    their calls custom ones again: Codex would lose its patches otherwise.
+    """
+    tools = body.get("tools", ABSENT)
+    if b'"custom"' not in bytes(tools) or read(body, "store", bool) is not False:
+        return False
+    return any(read(tool, "type", str) == "custom" for tool in read(body, "tools", list[Fields]) or ())
 
 
 def _wants_schema(body: Fields) -> bool:
@@ -112,12 +126,17 @@ def _upstream_for(surface: str, conversation: Conversation, facts: ModelFacts) -
 # --- remote pictures and documents ---------------------------------------------------------------------
 
 
-def inlined(conversation: Conversation, fetched: Mapping[str, Inline]) -> Conversation:
-    """Return the conversation with the fetched data in place of URLs. Raises BadRequest for other URLs."""
+def inlined(
+    conversation: Conversation, fetched: Mapping[str, Inline], *, field: str = "messages"
+) -> Conversation:
+    """Return the conversation with the fetched data in place of URLs.
+
+    Raises BadRequest for other URLs; `field` is where the caller wrote them.
+    """
     if not any(media.url for block in conversation.blocks() for media in _media(block)):
         return conversation
     turns = tuple(
-        Turn(turn.role, tuple(_inlined(block, fetched) for block in turn.blocks))
+        Turn(turn.role, tuple(_inlined(block, fetched, field) for block in turn.blocks))
         for turn in conversation.turns
     )
     return msgspec.structs.replace(conversation, turns=turns)
@@ -131,9 +150,11 @@ def _media(block: Block) -> tuple[Image | Document, ...]:
     return ()
 
 
-def _inlined(block: Block, fetched: Mapping[str, Inline]) -> Block:
+def _inlined(block: Block, fetched: Mapping[str, Inline], field: str) -> Block:
     if isinstance(block, ToolResult):
-        content = tuple(cast(Text | Image | Document, _inlined(part, fetched)) for part in block.content)
+        content = tuple(
+            cast(Text | Image | Document, _inlined(part, fetched, field)) for part in block.content
+        )
         return msgspec.structs.replace(block, content=content)
     if not isinstance(block, Image | Document) or not block.url:
         return block
@@ -141,6 +162,7 @@ def _inlined(block: Block, fetched: Mapping[str, Inline]) -> Block:
     if data is None:
         raise BadRequest(
             "remote images and documents are not fetched here; send the data itself, base64-encoded",
+            param=field,
             code="remote_media",
         )
     return msgspec.structs.replace(block, url="", media_type=data.media_type, data=data.data)

@@ -1,4 +1,4 @@
-"""The recipes of the README as they stand: the Python runs, the settings of the others lead where they say."""
+"""The recipes of the README as they stand: the Python runs, settings of the others lead where they say."""
 
 from __future__ import annotations
 

@@ -20,6 +20,7 @@ from services.translation.fields import Fields
 from services.translation.frames import DONE, SSEParser, event
 from services.translation.replies import Answer, Prepared, Target, Usage
 from services.translation.rules import apply_rules, deterministic, with_defaults
+from services.translation.through.chat_messages import without_extensions
 
 _TRUE = msgspec.Raw(b"true")
 _encode = msgspec.json.encode
@@ -57,6 +58,7 @@ def prepare(body: Fields, target: Target, *, stream: bool) -> Prepared:
     facts = target.facts
     _check_messages(body)
     out, dropped = apply_rules(with_defaults(body, target.defaults, facts.fields), facts.fields)
+    out["messages"], extensions = without_extensions(body["messages"])
     if facts.model_in_body:
         out["model"] = f.raw(target.backend_model)
     else:
@@ -67,7 +69,7 @@ def prepare(body: Fields, target: Target, *, stream: bool) -> Prepared:
     return Prepared(
         path=_path("/chat/completions", facts, target.api_version),
         body=_encode(out),
-        dropped=dropped,
+        dropped=(*dropped, *extensions),
         deterministic=deterministic(out),
         answer=lambda answer: read_answer(answer, model=target.public_name, finish_fix=facts.finish_fix),
         relay=(

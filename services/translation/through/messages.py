@@ -22,7 +22,7 @@ from services.translation.replies import Prepared, Target
 from services.translation.rules import apply_rules, deterministic
 from services.translation.through.messages_answer import MESSAGES, Form, MessagesRelay, read_answer
 from services.translation.through.messages_prompt import suit_tools, suited
-from services.translation.upstreams.claude_request import VERSION
+from services.translation.upstreams.claude_request import VERSION, has_dispensable, refused_member
 from services.translation.upstreams.claude_thinking import Plan, check_end, plan, sampling
 
 _PATH = {False: "/invoke", True: "/invoke-with-response-stream"}
@@ -91,20 +91,19 @@ def _prepared(form: Form, out: Fields, dropped: tuple[str, ...], target: Target,
         deterministic=deterministic(out),
         answer=partial(read_answer, form=form, model=model),
         relay=partial(MessagesRelay, form=form, model=model) if stream else None,
-        amend=partial(_without_betas, form, out, dropped, target, stream)
-        if "anthropic_beta" in out
-        else None,
+        amend=partial(_amended, form, out, dropped, target, stream) if has_dispensable(out) else None,
     )
 
 
-def _without_betas(
+def _amended(
     form: Form, out: Fields, dropped: tuple[str, ...], target: Target, stream: bool, error: UpstreamError
 ) -> Prepared | None:
-    """Return the request without beta flags, where one of them was refused (trap 28)."""
-    if "invalid beta flag" not in str(error).lower():
+    """Return the request without what the model refused, if that is something it can do without."""
+    name = refused_member(error, out)
+    if not name:
         return None
-    plain = {name: value for name, value in out.items() if name != "anthropic_beta"}
-    return _prepared(form, plain, (*dropped, "anthropic_beta"), target, stream=stream)
+    less = {member: value for member, value in out.items() if member != name}
+    return _prepared(form, less, (*dropped, name), target, stream=stream)
 
 
 # --- defaults, betas, content ---------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -50,6 +50,8 @@ _DISPENSABLE: Mapping[str, str] = {
 _NAMES: Mapping[str, str] = {"thinking": "reasoning_effort"}
 _DATA = frozenset({"const", "default", "enum", "examples"})
 """Members of a JSON Schema that hold values, no schemas."""
+_NAMED = frozenset({"properties", "patternProperties", "$defs", "definitions"})
+"""Members that hold schemas by names of the caller's."""
 _Json = dict[str, Any]
 
 
@@ -65,8 +67,12 @@ def request(conversation: Conversation, target: Target) -> Sent:
     samples, unsampled = sampling(conversation.settings, thinks=thoughts.thinking is not None)
     form = _Form(conversation)
     body = form.prompt(system, turns) | _parameters(conversation, thoughts) | samples
-    dropped = (*thoughts.dropped, *unsampled, *form.with_few_marks(), *unsaid(conversation, CLAUDE))
-    return _sent(conversation, facts, body, dropped)
+    betas = beta_flags(conversation.betas, facts)
+    if betas:
+        body["anthropic_beta"] = betas
+    unknown = ("anthropic_beta",) if len(betas) < len(set(conversation.betas)) else ()
+    dropped = (*thoughts.dropped, *unsampled, *form.with_few_marks(), *unsaid(conversation, CLAUDE), *unknown)
+    return _sent(_PATH[conversation.stream], body, dropped)
 
 
 def _formats(conversation: Conversation, facts: ModelFacts) -> bool:
@@ -75,28 +81,29 @@ def _formats(conversation: Conversation, facts: ModelFacts) -> bool:
     return wanted is not None and wanted.schema is not None and "effort" in facts.flags
 
 
-def _sent(conversation: Conversation, facts: ModelFacts, body: _Json, dropped: tuple[str, ...]) -> Sent:
-    """Return the request; it may be asked again without what the model refuses."""
-    betas = beta_flags(conversation.betas, facts)
-    if betas:
-        body = body | {"anthropic_beta": betas}
-    lost = ("anthropic_beta",) if len(betas) < len(set(conversation.betas)) else ()
-    path = _PATH[conversation.stream]
+def _sent(path: str, body: _Json, dropped: tuple[str, ...]) -> Sent:
+    """Return the request; it may be asked again without what the model refuses and can do without."""
 
     def amended(error: UpstreamError) -> Sent | None:
-        name = refused_member(error)
-        if name not in body:
+        name = refused_member(error, body)
+        if not name:
             return None
         less = {member: value for member, value in body.items() if member != name}
-        return Sent(path, msgspec.json.encode(less), (*dropped, *lost, _NAMES.get(name, name)))
+        return _sent(path, less, (*dropped, _NAMES.get(name, name)))
 
-    return Sent(path, msgspec.json.encode(body), (*dropped, *lost), amend=amended)
+    amend = amended if has_dispensable(body) else None
+    return Sent(path, msgspec.json.encode(body), dropped, amend=amend)
 
 
-def refused_member(error: UpstreamError) -> str:
-    """Return the member that the model refused and can do without; empty for any other refusal."""
+def has_dispensable(body: Collection[str]) -> bool:
+    """Whether there is something in the request that the model may refuse, and can do without."""
+    return any(name in body for name in _DISPENSABLE.values())
+
+
+def refused_member(error: UpstreamError, body: Collection[str]) -> str:
+    """Return which such member of the request the model refused; empty for any other refusal."""
     said = str(error).lower()
-    return next((name for words, name in _DISPENSABLE.items() if words in said), "")
+    return next((name for words, name in _DISPENSABLE.items() if words in said and name in body), "")
 
 
 # --- parameters --------------------------------------------------------------------------------------
@@ -132,10 +139,18 @@ def closed(schema: Any) -> Any:
         return [closed(one) for one in schema]
     if not isinstance(schema, Mapping):
         return schema
-    out = {name: value if name in _DATA else closed(value) for name, value in schema.items()}
+    out = {name: _closed_within(name, value) for name, value in schema.items()}
     if schema.get("type") == "object":
         out.setdefault("additionalProperties", False)
     return out
+
+
+def _closed_within(name: str, value: Any) -> Any:
+    if name in _DATA:
+        return value
+    if name in _NAMED and isinstance(value, Mapping):
+        return {key: closed(one) for key, one in value.items()}
+    return closed(value)
 
 
 def _choice(conversation: Conversation) -> _Json:

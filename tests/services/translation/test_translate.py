@@ -293,9 +293,33 @@ def test_without_urls_nothing_is_copied() -> None:
 
 
 def test_a_url_that_was_not_fetched_is_refused() -> None:
-    """400 that says what to send instead."""
-    with pytest.raises(BadRequest, match="base64"):
+    """400 that says what to send instead, and where."""
+    with pytest.raises(BadRequest, match="base64") as caught:
         prepared(url="https://x")
+    assert "messages" == caught.value.param
+
+
+PATCH = {"type": "custom", "name": "apply_patch"}
+FUNCTION = {"type": "function", "name": "f", "parameters": {"type": "object", "properties": {}}}
+
+
+@pytest.mark.parametrize(
+    ("members", "functions"),
+    [
+        ({"store": False, "tools": [PATCH]}, ["apply_patch"]),
+        ({"store": False, "tools": [FUNCTION, PATCH]}, ["f", "apply_patch"]),
+        ({"tools": [FUNCTION, PATCH]}, ["f"]),
+        ({"store": False, "tools": [{**FUNCTION, "description": '"custom"'}]}, ["f"]),
+    ],
+)
+def test_custom_tools_become_functions_where_nothing_is_stored(members: Any, functions: list[str]) -> None:
+    """Codex's way; a stored conversation passes through without them, and the answer says so."""
+    body = fields.parse(json.dumps({"input": "Hi", **members}).encode())
+
+    sent = json.loads(prepare(body, target("gpt-5"), surface="responses", stream=False).body)
+
+    assert functions == [tool["name"] for tool in sent["tools"]]
+    assert {"function"} == {tool["type"] for tool in sent["tools"]}
 
 
 # --- whole answers ---

@@ -155,6 +155,17 @@ def test_a_refused_beta_is_left_out_at_the_second_attempt() -> None:
     assert prepared().amend is None
 
 
+def test_adaptive_thinking_is_given_up_where_the_model_misses_earlier_thoughts() -> None:
+    """In a tool loop that another model began: what Bedrock says to that is not known."""
+    first = prepared("anthropic--claude-4.8-opus", thinking={"type": "adaptive"})
+    assert first.amend is not None
+    second = first.amend(UpstreamRefused("400: must start with a thinking block (preceding the lastmost"))
+
+    assert second is not None
+    assert "thinking" not in json.loads(second.body)
+    assert ("thinking",) == second.dropped
+
+
 # --- content ---
 
 

@@ -568,6 +568,24 @@ def test_an_invalid_beta_flag_is_asked_again_without() -> None:
     assert again.amend is None
 
 
+def test_thinking_that_cannot_go_on_without_earlier_thoughts_is_given_up() -> None:
+    """A tool loop that another model began: whether adaptive thinking minds is not known (trap 29)."""
+    turns = (
+        Turn("user", (Text("x"),)),
+        Turn("assistant", (ToolUse("1", "f"),)),
+        Turn("user", (ToolResult("1"),)),
+    )
+    sent = send(conversation(turns=turns, reasoning=HIGH, betas=("effort-2025-11-24",)), OPUS)
+    assert {"type": "adaptive"} == said(sent)["thinking"]
+    assert sent.amend is not None
+    again = sent.amend(UpstreamRefused("400: a final `assistant` message must start with a thinking block"))
+
+    assert again is not None
+    assert {k: v for k, v in said(sent).items() if k != "thinking"} == said(again)
+    assert ("reasoning_effort",) == again.dropped
+    assert again.amend is not None  # for its beta flags
+
+
 def test_other_refusals_are_final() -> None:
     """Without betas, or for another reason, nothing is asked again."""
     sent = send(conversation(betas=("effort-2025-11-24",)))
@@ -592,3 +610,25 @@ def test_a_schema_says_that_its_objects_are_closed() -> None:
         "additionalProperties": False,
         "properties": {"a": {"anyOf": [{"type": "object", "additionalProperties": False}, inner]}},
     } == closed(schema)
+
+
+def test_values_in_a_schema_are_no_schemas() -> None:
+    """Whatever they look like; and a property may have any name."""
+    schema = {"default": {"type": "object"}, "properties": {"default": {"type": "object"}}}
+
+    assert {
+        "default": {"type": "object"},
+        "properties": {"default": {"type": "object", "additionalProperties": False}},
+    } == closed(schema)
+
+
+def test_a_bottomless_schema_is_refused_by_name() -> None:
+    """A request cannot bring the gateway down."""
+    schema: dict[str, Any] = {}
+    for _ in range(600):
+        schema = {"type": "object", "properties": {"a": schema}}
+
+    with pytest.raises(BadRequest) as caught:
+        send(conversation(output=OutputFormat(schema)), SONNET)
+
+    assert "response_format" == caught.value.param
