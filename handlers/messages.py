@@ -61,7 +61,7 @@ async def count(request: Request) -> HTTPResponse:
     body, _ = await read_fields(request)
     name = fields.required(body, "model", str)
     services_of(request).models.one(name, request.ctx.caller)  # a wrong name is told here as well
-    body.setdefault("max_tokens", fields.raw(1))  # not asked of this endpoint
+    body["max_tokens"] = fields.raw(1)  # not asked of this endpoint
     return document(request, {"input_tokens": count_tokens(body, surface="messages")})
 
 

@@ -26,7 +26,13 @@ UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 decoder = msgspec.json.Decoder(Fields)
 _encode = msgspec.json.encode
 _NULL = b"null"
-_WORDS: dict[Any, str] = {str: "a string", int: "an integer", bool: "true or false", float: "a number"}
+_WORDS: dict[Any, str] = {
+    str: "a string",
+    int: "an integer",
+    bool: "true or false",
+    float: "a number",
+    list: "an array",
+}
 
 
 def parse(body: bytes) -> Fields:

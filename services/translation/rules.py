@@ -137,6 +137,9 @@ def suited(
             members[_MEMBERS[name]] = _EMPTY.get(name)
         else:
             del settings[name]
+    if conversation.betas and not facts.betas:  # Claude's, by `invoke`
+        members["betas"] = ()
+        dropped.append("anthropic_beta")
     if not members and len(settings) == len(conversation.settings):
         return conversation
     return msgspec.structs.replace(

@@ -37,6 +37,9 @@ _FETCHES_ITSELF = frozenset(
 _CONTENTS: Mapping[str, str] = {"responses": "input", "gemini": "contents", "completions": "prompt"}
 """Surface → the field that holds the conversation, where it is not `messages`."""
 
+_URL_MARKS = (b"://", b":\\/\\/")
+"""What every URL has, as JSON may write it."""
+
 MAX_WHOLE_BYTES = 64 * 1024 * 1024
 """Of a whole answer that is replayed as a stream."""
 
@@ -62,7 +65,7 @@ def remote_urls(body: Fields, *, surface: str, facts: ModelFacts) -> tuple[str, 
     """Return the URLs of pictures and documents that have to be fetched for this model. Raises BadRequest."""
     if surface not in CALLERS or (surface, facts.dialect) in _FETCHES_ITSELF:
         return ()
-    if not any(b"://" in memoryview(raw).tobytes() for raw in body.values()):
+    if not any(mark in data for data in map(bytes, body.values()) for mark in _URL_MARKS):
         return ()  # nearly always, and far cheaper than reading the conversation
     found = (media.url for block in CALLERS[surface].parse(body).blocks() for media in _media(block))
     return tuple(dict.fromkeys(url for url in found if url))

@@ -61,7 +61,9 @@ async def test_a_failure_is_told_with_its_detail(
 async def test_a_recording_gets_its_line(tmp_path: Path, logged: list[Any]) -> None:
     """It is in the file once the journal is closed."""
     journal = Journal(Recorder(tmp_path / "r"))
-    journal.close_call(call())
+    ended = call()
+    ended.body_bytes = 2
+    journal.close_call(ended)
     await journal.close()
 
     assert 1 == len((tmp_path / "r").read_bytes().splitlines())

@@ -16,7 +16,7 @@ from services.translation.callers.chat_answer import render
 from services.translation.callers.chat_messages import read_messages
 from services.translation.callers.chat_parts import CacheControl, mark
 from services.translation.callers.chat_writer import ChatWriter
-from services.translation.callers.decoding import take, take_settings, unknown
+from services.translation.callers.decoding import take, take_settings, take_whole, unknown
 from services.translation.callers.envelopes import openai_error
 from services.translation.capabilities import CHAT
 from services.translation.conversation import (
@@ -44,6 +44,7 @@ class _Function(msgspec.Struct):
 
 class _Format(msgspec.Struct):
     type: str
+    grammar: Any = None
 
 
 class _Custom(msgspec.Struct):
@@ -148,31 +149,34 @@ _MODES = {"none": ToolChoice("none"), "auto": ToolChoice("auto"), "required": To
 
 def parse(body: Fields) -> Conversation:
     """Return what the caller asks. Raises BadRequest naming the field."""
-    messages = read_messages(body)
+    dropped = list(unknown(body, _KNOWN))
+    system, turns = read_messages(body, dropped)
     names = {name: own for name, own in _OTHER_NAMES.items() if present(body.get(own, ABSENT))}
     legacy = "tools" in names
-    tools, ungrammatical = _legacy_tools(body) if legacy else _tools_of(body)
-    tools, choice = _chosen(body, tools)
+    tools = _legacy_tools(body, dropped) if legacy else _tools_of(body, dropped)
+    tools, choice = _chosen(body, tools, dropped)
+    if "max_tokens" in names and present(body.get("max_tokens", ABSENT)):
+        dropped.append("max_tokens")
     return Conversation(
-        turns=messages.turns,
-        system=messages.system,
+        turns=turns,
+        system=system,
         tools=tools,
         tool_choice=choice,
         parallel_tools=False if legacy else take(body, "parallel_tool_calls", _FLAG),
         max_tokens=take(body, names.get("max_tokens", "max_tokens"), LIMIT),
         reasoning=_reasoning(body),
-        output=_output(body),
+        output=_output(body, dropped),
         settings=_settings(body),
         names=names,
         orchestration=take(body, "orchestration", _OBJECT),
-        wants_usage=wants_usage(body),
-        dropped=(*unknown(body, _KNOWN), *messages.dropped, *ungrammatical),
+        wants_usage=wants_usage(body, dropped),
+        dropped=tuple(dropped),
     )
 
 
-def wants_usage(body: Fields) -> bool:
+def wants_usage(body: Fields, dropped: list[str]) -> bool:
     """Whether a stream is to tell its usage. Raises BadRequest."""
-    options = take(body, "stream_options", _STREAM_OPTIONS)
+    options = take_whole(body, "stream_options", _STREAM_OPTIONS, dropped)
     return bool(options and options.include_usage)
 
 
@@ -191,8 +195,8 @@ def _reasoning(body: Fields) -> Reasoning | None:
     return None if effort is None else Reasoning(effort=effort)
 
 
-def _output(body: Fields) -> OutputFormat | None:
-    wanted = take(body, "response_format", _FORMAT)
+def _output(body: Fields, dropped: list[str]) -> OutputFormat | None:
+    wanted = take_whole(body, "response_format", _FORMAT, dropped)
     if isinstance(wanted, _JsonSchema):
         schema = wanted.json_schema
         return OutputFormat(schema.schema, schema.name, schema.description or "", schema.strict)
@@ -202,15 +206,14 @@ def _output(body: Fields) -> OutputFormat | None:
 # --- tools -------------------------------------------------------------------------------------------
 
 
-def _tools_of(body: Fields) -> tuple[tuple[Tool, ...], tuple[str, ...]]:
-    """Return the tools, and which of their members go no further."""
-    asked = take(body, "tools", _TOOLS) or []
-    grammars = tuple(
+def _tools_of(body: Fields, dropped: list[str]) -> tuple[Tool, ...]:
+    asked = take_whole(body, "tools", _TOOLS, dropped) or []
+    dropped += (
         f"tools[{n}].custom.format"
         for n, tool in enumerate(asked)
         if isinstance(tool, _CustomTool) and tool.custom.format and tool.custom.format.type != "text"
     )
-    return tuple(_tool(tool) for tool in asked), grammars
+    return tuple(_tool(tool) for tool in asked)
 
 
 def _tool(tool: _FunctionTool | _CustomTool) -> Tool:
@@ -225,17 +228,23 @@ def _function(function: _Function, control: CacheControl | None) -> Tool:
     return Tool(function.name, function.description or "", schema, function.strict, mark(control))
 
 
-def _legacy_tools(body: Fields) -> tuple[tuple[Tool, ...], tuple[str, ...]]:
+def _legacy_tools(body: Fields, dropped: list[str]) -> tuple[Tool, ...]:
     if present(body.get("tools", ABSENT)):
         raise BadRequest("'functions' and 'tools' exclude each other; use 'tools'", param="functions")
-    return tuple(_function(one, one.cache_control) for one in take(body, "functions", _FUNCTIONS) or []), ()
+    asked = take_whole(body, "functions", _FUNCTIONS, dropped) or []
+    return tuple(_function(one, one.cache_control) for one in asked)
 
 
-def _chosen(body: Fields, tools: tuple[Tool, ...]) -> tuple[tuple[Tool, ...], ToolChoice | None]:
+def _chosen(
+    body: Fields, tools: tuple[Tool, ...], dropped: list[str]
+) -> tuple[tuple[Tool, ...], ToolChoice | None]:
     """Return the tools that may be called, and how."""
-    wanted, place = take(body, "tool_choice", _CHOICE), "tool_choice"
+    wanted, place = take_whole(body, "tool_choice", _CHOICE, dropped), "tool_choice"
+    older = take_whole(body, "function_call", _FUNCTION_CALL, dropped)
     if wanted is None:
-        wanted, place = take(body, "function_call", _FUNCTION_CALL), "function_call"
+        wanted, place = older, "function_call"
+    elif older is not None:
+        dropped.append("function_call")
     match wanted:
         case None:
             return tools, None

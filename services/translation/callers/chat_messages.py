@@ -7,7 +7,6 @@ carried so that thinking can go back: `thinking_blocks`, `reasoning_content` and
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -25,7 +24,7 @@ from services.translation.callers.chat_parts import (
     marked,
     texts,
 )
-from services.translation.callers.decoding import take, unknown
+from services.translation.callers.decoding import take_whole
 from services.translation.conversation import (
     Block,
     Document,
@@ -123,26 +122,17 @@ class _FunctionResult(_Message, tag="function"):
 _AnyMessage = _System | _Developer | _User | _Assistant | _Tool | _FunctionResult
 
 _MESSAGES: msgspec.json.Decoder[list[_AnyMessage]] = msgspec.json.Decoder(list[_AnyMessage])
-_MEMBERS = msgspec.json.Decoder(list[Fields])
-_KNOWN = frozenset({"role"}).union(
-    *(kind.__struct_fields__ for kind in (_System, _User, _Assistant, _Tool, _FunctionResult))
-)
 
 
 # --- to the pivot ------------------------------------------------------------------------------------
 
 
-class Messages(msgspec.Struct, frozen=True):
-    """What the messages of a request say."""
+def read_messages(body: Fields, dropped: list[str]) -> tuple[tuple[Text, ...], tuple[Turn, ...]]:
+    """Return the system prompt that opens a request's `messages`, and their turns.
 
-    system: tuple[Text, ...]
-    turns: tuple[Turn, ...]
-    dropped: tuple[str, ...]
-
-
-def read_messages(body: Fields) -> Messages:
-    """Return the turns of a request's `messages`. Raises BadRequest naming the place."""
-    messages = take(body, "messages", _MESSAGES)
+    What no model behind SAP AI Core is told is added to `dropped`. Raises BadRequest naming the place.
+    """
+    messages = take_whole(body, "messages", _MESSAGES, dropped)
     if not messages:
         raise BadRequest("'messages' is required and must not be empty", param="messages")
     reading = _Reading()
@@ -153,14 +143,9 @@ def read_messages(body: Fields) -> Messages:
             system += _system(message)
         else:
             turns.append(reading.turn(message, n))
-    return Messages(tuple(system), tuple(turns), _dropped(body["messages"], messages))
-
-
-def _dropped(raw: msgspec.Raw, messages: Sequence[_AnyMessage]) -> tuple[str, ...]:
-    """Return what no model behind SAP AI Core is told, each name once."""
-    named = any(one.name for one in messages if not isinstance(one, _FunctionResult))
-    others = (name for members in _MEMBERS.decode(raw) for name in unknown(members, _KNOWN))
-    return tuple(dict.fromkeys(f"messages.{name}" for name in (*(["name"] if named else []), *others)))
+    if any(one.name for one in messages if not isinstance(one, _FunctionResult)):
+        dropped.append("messages.name")
+    return tuple(system), tuple(turns)
 
 
 class _Reading:

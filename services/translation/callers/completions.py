@@ -53,6 +53,7 @@ _FINISH_REASONS = {**FINISH_REASONS, "tool_calls": "stop"}
 
 def parse(body: Fields) -> Conversation:
     """Return what the caller asks. Raises BadRequest naming the field."""
+    dropped = list(unknown(body, _KNOWN))
     for name, (harmless, why) in _REFUSED.items():
         value = take(body, name, _ANYTHING)
         if value is not None and value not in harmless:
@@ -61,8 +62,8 @@ def parse(body: Fields) -> Conversation:
         turns=(Turn("user", (Text(_prompt_of(body)),)),),
         max_tokens=take(body, "max_tokens", LIMIT),
         settings=take_settings(body, _SETTINGS),
-        wants_usage=wants_usage(body),
-        dropped=unknown(body, _KNOWN),
+        wants_usage=wants_usage(body, dropped),
+        dropped=tuple(dropped),
     )
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
+from functools import cache
 from typing import Any, TypeVar
 
 import msgspec
@@ -16,6 +18,8 @@ T = TypeVar("T")
 
 _PLACE = re.compile(r" - at `(?:key in )?\$([^`]*)`$")
 _MISSING = re.compile(r"missing required field `([^`]+)`")
+_NESTED = (dict, list)
+_plain = msgspec.json.Decoder()
 _KINDS: Mapping[str, Any] = {**SETTINGS, "stop": str | list[str]}
 _SETTINGS = {name: msgspec.json.Decoder(kind) for name, kind in _KINDS.items()}
 
@@ -34,6 +38,48 @@ def take(body: Mapping[str, msgspec.Raw], name: str, decoder: msgspec.json.Decod
         raise _misfit(name, str(exc)) from exc
     except UNREADABLE as exc:
         raise BadRequest(f"'{name}' cannot be read: {exc}", param=name) from exc
+
+
+def take_whole(
+    body: Mapping[str, msgspec.Raw], name: str, decoder: msgspec.json.Decoder[T], lost: list[str]
+) -> T | None:
+    """Return one member as `take` does; what stands in it and its form does not know is added to `lost`."""
+    taken = take(body, name, decoder)
+    if taken is not None:
+        lost += strangers(body[name], taken, name)
+    return taken
+
+
+def strangers(raw: msgspec.Raw, taken: Any, name: str) -> Iterable[str]:
+    """Return what says something in `raw` and is not in `taken`, the same in its form.
+
+    These are places without numbers, such as `messages.content.caller`, each once.
+    """
+    found: dict[str, None] = {}
+    with suppress(*UNREADABLE):  # something that the form does not look at; nobody can say what it is
+        _compare(_plain.decode(raw), taken, name, found)
+    return found
+
+
+def _compare(sent: Any, taken: Any, place: str, found: dict[str, None]) -> None:
+    if isinstance(taken, list):
+        for one, kept in zip(sent, taken, strict=True):
+            if one.__class__ in _NESTED:
+                _compare(one, kept, place, found)
+    elif isinstance(taken, msgspec.Struct):
+        known = _members_of(type(taken))
+        for name, value in sent.items():
+            if name not in known:
+                if value is not None:
+                    found[f"{place}.{name}"] = None
+            elif value.__class__ in _NESTED:
+                _compare(value, getattr(taken, name), f"{place}.{name}", found)
+
+
+@cache
+def _members_of(form: type[msgspec.Struct]) -> frozenset[str]:
+    config = form.__struct_config__
+    return frozenset(form.__struct_fields__) | {config.tag_field or ""}
 
 
 def _misfit(name: str, text: str) -> BadRequest:

@@ -14,7 +14,7 @@ import msgspec
 
 from services.errors import BadRequest
 from services.translation.callers import messages_blocks as sent
-from services.translation.callers.decoding import take, take_settings, unknown
+from services.translation.callers.decoding import strangers, take, take_settings, take_whole, unknown
 from services.translation.callers.envelopes import anthropic_error
 from services.translation.callers.messages_answer import CALL_SIGNER, MessagesWriter, render
 from services.translation.conversation import (
@@ -30,7 +30,7 @@ from services.translation.conversation import (
     Turn,
 )
 from services.translation.dialects import Caller
-from services.translation.fields import Fields
+from services.translation.fields import ABSENT, Fields, present
 
 _SAMPLING = ("temperature", "top_p", "top_k")
 _READ = frozenset(
@@ -88,8 +88,6 @@ _integer = _decoder(int)
 _messages = _decoder(list[_Message])
 _system_prompt = _decoder(str | list[sent.TextBlock])
 _tool_list = _decoder(list[_Tool])
-_members = _decoder(Fields)
-_member_list = _decoder(list[Fields])
 _choice = _decoder(_Choice)
 _thinking = _decoder(_Thinking)
 _format = _decoder(_Format)
@@ -103,17 +101,18 @@ def parse(body: Fields) -> Conversation:
     if max_tokens is None:
         raise BadRequest("'max_tokens' is required", param="max_tokens")
     dropped = list(unknown(body, _READ))
+    thinks = present(body.get("thinking", ABSENT))
     tools = _tools(body, dropped)
     choice, parallel = _tool_choice(body, tools, dropped)
-    config = _output_config(body, dropped)
-    wanted = config.format or take(body, "output_format", _format)
+    config = take_whole(body, "output_config", _config, dropped) or _OutputConfig()
+    wanted = config.format or take_whole(body, "output_format", _format, dropped)
     betas = take(body, "anthropic_beta", _texts)
     settings = take_settings(body, _SAMPLING)
     if stops := take(body, "stop_sequences", _texts):
         settings["stop"] = stops
     return Conversation(
-        turns=_turns(body),
-        system=_system(body),
+        turns=_turns(body, dropped),
+        system=_system(body, dropped),
         tools=tools,
         tool_choice=choice,
         parallel_tools=parallel,
@@ -124,7 +123,7 @@ def parse(body: Fields) -> Conversation:
         names={
             "stop": "stop_sequences",
             "parallel_tool_calls": "tool_choice.disable_parallel_tool_use",
-            "reasoning_effort": "output_config.effort" if config.effort else "thinking",
+            "reasoning_effort": "thinking" if thinks else "output_config.effort",
             "response_format": "output_config.format" if config.format else "output_format",
         },
         betas=tuple(betas or ()),
@@ -135,8 +134,8 @@ def parse(body: Fields) -> Conversation:
 # --- the conversation ----------------------------------------------------------------------------------
 
 
-def _turns(body: Fields) -> tuple[Turn, ...]:
-    messages = take(body, "messages", _messages)
+def _turns(body: Fields, dropped: list[str]) -> tuple[Turn, ...]:
+    messages = take_whole(body, "messages", _messages, dropped)
     if not messages:
         raise BadRequest("'messages' is required", param="messages")
     return tuple(_turn(message, f"messages[{at}]") for at, message in enumerate(messages))
@@ -175,8 +174,8 @@ def _signs(block: Thinking, after: Block | None) -> bool:
     return not block.text and block.origin == CALL_SIGNER and isinstance(after, ToolUse)
 
 
-def _system(body: Fields) -> tuple[Text, ...]:
-    system = take(body, "system", _system_prompt)
+def _system(body: Fields, dropped: list[str]) -> tuple[Text, ...]:
+    system = take_whole(body, "system", _system_prompt, dropped)
     if isinstance(system, str):
         return (Text(system),) if system else ()
     return tuple(block.neutral("system") for block in system or ())
@@ -186,15 +185,13 @@ def _system(body: Fields) -> tuple[Text, ...]:
 
 
 def _tools(body: Fields, dropped: list[str]) -> tuple[Tool, ...]:
-    tools: list[Tool] = []
-    sent_tools, members = take(body, "tools", _tool_list), take(body, "tools", _member_list)
-    for at, (tool, named) in enumerate(zip(sent_tools or (), members or (), strict=True)):
-        if tool.type not in CLIENT_TOOLS:
-            dropped.append(str(tool.type))
-            continue
-        dropped += (f"tools.{name}" for name in unknown(named, TOOL_MEMBERS | {"strict"}))
-        tools.append(_tool(tool, f"tools[{at}]"))
-    return tuple(tools)
+    tools = take(body, "tools", _tool_list)
+    if tools is None:
+        return ()
+    ours = [tool if tool.type in CLIENT_TOOLS else None for tool in tools]
+    dropped += (str(tool.type) for tool in tools if tool.type not in CLIENT_TOOLS)
+    dropped += strangers(body["tools"], ours, "tools")
+    return tuple(_tool(tool, f"tools[{at}]") for at, tool in enumerate(ours) if tool is not None)
 
 
 def _tool(tool: _Tool, path: str) -> Tool:
@@ -209,7 +206,7 @@ def _tool(tool: _Tool, path: str) -> Tool:
 def _tool_choice(
     body: Fields, tools: tuple[Tool, ...], dropped: list[str]
 ) -> tuple[ToolChoice | None, bool | None]:
-    choice = take(body, "tool_choice", _choice)
+    choice = take_whole(body, "tool_choice", _choice, dropped)
     if choice is None:
         return None, None
     if not tools:
@@ -226,14 +223,8 @@ def _tool_choice(
 # --- how the answer is to be ---------------------------------------------------------------------------
 
 
-def _output_config(body: Fields, dropped: list[str]) -> _OutputConfig:
-    members = take(body, "output_config", _members) or {}
-    dropped += (f"output_config.{name}" for name in unknown(members, _OutputConfig.__struct_fields__))
-    return take(body, "output_config", _config) or _OutputConfig()
-
-
 def _reasoning(body: Fields, config: _OutputConfig, dropped: list[str]) -> Reasoning | None:
-    thinking = take(body, "thinking", _thinking)
+    thinking = take_whole(body, "thinking", _thinking, dropped)
     if thinking is None:
         return Reasoning(effort=config.effort) if config.effort else None
     if thinking.type == "disabled":

@@ -22,7 +22,7 @@ from services.translation.conversation import (
     ToolUse,
     Turn,
 )
-from services.translation.turns import arranged, document_text, merged, parameters
+from services.translation.turns import FILLER, arranged, document_text, merged, parameters
 
 Json = dict[str, Any]
 
@@ -119,11 +119,13 @@ class _Form:
                 parts += shown
             else:
                 parts.append(self._part(block))
-        if self._joins and out and all(part["type"] == "text" for part in parts):
-            # A user's message directly behind a tool's is refused where roles have to alternate.
+        if not (self._joins and out and parts):
+            return [*out, _said(parts)] if parts else out
+        # A user's message directly behind a tool's is refused where roles have to alternate.
+        if all(part["type"] == "text" for part in parts):
             out[-1]["content"] = "\n\n".join([out[-1]["content"], *(part["text"] for part in parts)])
             return out
-        return [*out, _said(parts)] if parts else out
+        return [*out, _assistant([FILLER]), _said(parts)]
 
     def _result(self, result: ToolResult, shown: list[Json]) -> Json:
         texts = [text for part in result.content if (text := self._text(part)) is not None]

@@ -87,8 +87,6 @@ def _unsaid_here(conversation: Conversation, marks: Sequence[CacheMark]) -> Iter
         yield MARKS_LOST
     if any(mark.ttl == "1h" for mark in marks):
         yield "cache marks' ttl"
-    if conversation.betas:
-        yield "anthropic_beta"
     if any(tool.cache for tool in conversation.tools):
         yield "cache marks on tools"
     blocks = [*conversation.blocks()]

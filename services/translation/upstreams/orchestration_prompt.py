@@ -95,8 +95,6 @@ def _unsaid(conversation: Conversation, model: Backend) -> Iterator[str]:
         yield "tool_choice"
     if any(tool.strict for tool in conversation.tools) and model.family not in _OPENAI:
         yield "strict"
-    if conversation.betas:
-        yield "anthropic_beta"
 
 
 def _response_format(wanted: OutputFormat) -> Json:

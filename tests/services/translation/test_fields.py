@@ -67,6 +67,7 @@ def test_a_missing_member_is_none() -> None:
         (b'"true"', bool, "'m' must be true or false"),
         (b'"1"', float, "'m' must be a number"),
         (b"[]", f.Fields, "'m' must be an object"),
+        (b"{}", list, "'m' must be an array"),
         (b'"\xff"', str, "'m' is not UTF-8"),
         (b"[" * 100_000, dict[str, Any], "'m' must be an object"),
     ],

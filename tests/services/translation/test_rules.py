@@ -55,6 +55,16 @@ def test_all_else_is_not(text: bytes) -> None:
     assert not deterministic(f.parse(text))
 
 
+@pytest.mark.parametrize(("known", "kept", "dropped"), [((), (), ("anthropic_beta",)), (("b",), ("a",), ())])
+def test_beta_flags_are_for_models_that_know_some(
+    known: tuple[str, ...], kept: tuple[str, ...], dropped: tuple[str, ...]
+) -> None:
+    """Which of them go up is for their dialect to say."""
+    made = suited(msgspec.structs.replace(EMPTY, betas=("a",)), ModelFacts(betas=frozenset(known)), {})
+
+    assert (kept, dropped) == (made.betas, made.dropped)
+
+
 def test_a_setting_that_the_model_does_not_take_is_dropped_by_the_callers_name() -> None:
     """And reported after what the surface dropped itself."""
     asked = msgspec.structs.replace(

@@ -247,9 +247,11 @@ def test_a_refusal_may_be_met_with_another_form() -> None:
 
 
 def test_urls_are_found_where_they_have_to_be_fetched() -> None:
-    """Once each."""
+    """Once each, also where JSON escapes the slashes, which it may."""
     body = fields.parse(b'{"say":"Hi","url":"https://x/y.png"}')
+    escaped = fields.parse(rb'{"say":"Hi","url":"https:\/\/x\/y.png"}')
 
+    assert ("https://x/y.png",) == remote_urls(escaped, surface="mine", facts=target().facts)
     assert ("https://x/y.png",) == remote_urls(body, surface="mine", facts=target().facts)
 
 

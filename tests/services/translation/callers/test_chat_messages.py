@@ -181,7 +181,7 @@ def test_names_and_unknown_members_are_reported_once() -> None:
         ]
     )
 
-    assert ("messages.name", "messages.mood", "messages.annotations") == conversation.dropped
+    assert ("messages.mood", "messages.annotations", "messages.name") == conversation.dropped
 
 
 # --- parts ---

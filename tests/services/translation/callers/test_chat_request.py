@@ -92,6 +92,31 @@ def test_unknown_members_are_reported() -> None:
     assert ("moderation", "frobnicate") == asked(moderation={"model": "x"}, frobnicate=1).dropped
 
 
+def test_unknown_members_inside_are_reported_too() -> None:
+    """Each once, wherever they stand; a member that only another role has is unknown as well."""
+    message = {"role": "user", "content": [{"type": "text", "text": "a", "x": 1}], "tool_call_id": "1"}
+    conversation = asked(
+        messages=[message, message],
+        tools=[{"type": "function", "x": 1, "function": {"name": "f", "x": 1, "parameters": {"x": 1}}}],
+        response_format={"type": "json_object", "x": 1},
+        stream_options={"include_obfuscation": False},
+    )
+
+    assert (
+        "messages.content.x", "messages.tool_call_id", "tools.x", "tools.function.x", "response_format.x",
+        "stream_options.include_obfuscation",
+    ) == conversation.dropped  # fmt: skip
+
+
+def test_of_two_names_for_one_thing_the_newer_holds() -> None:
+    """The older one is reported."""
+    calls = {"tools": [NOW], "tool_choice": "none", "function_call": "auto"}
+    conversation = asked(max_tokens=5, max_completion_tokens=6, **calls)
+
+    assert (6, ToolChoice("none")) == (conversation.max_tokens, conversation.tool_choice)
+    assert ("function_call", "max_tokens") == conversation.dropped
+
+
 @pytest.mark.parametrize(
     ("members", "tokens", "own"),
     [

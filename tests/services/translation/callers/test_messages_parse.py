@@ -267,6 +267,37 @@ def test_settings_and_betas() -> None:
     assert {} == parse(request(stop_sequences=[], temperature=None)).settings
 
 
+def test_unknown_members_inside_are_named_too() -> None:
+    """Each once, wherever they stand; those of a tool that is left out go with it."""
+    asked = parse(
+        request(
+            system=[{"type": "text", "text": "s", "cache_control": CACHE}],
+            messages=[{"role": "user", "content": [{"type": "text", "text": "a", "mood": 1}], "id": 1}] * 2,
+            tools=[TOOL, {"type": "web_search_20250305", "name": "w", "max_uses": 1}],
+            tool_choice={"type": "auto", "x": 1},
+            thinking={"type": "adaptive", "x": 1},
+            output_format={"type": "json_schema", "schema": {}, "x": 1},
+        )
+    )
+
+    assert (
+        "web_search_20250305", "tool_choice.x", "output_format.x", "messages.content.mood", "messages.id",
+        "system.cache_control.scope", "thinking.x",
+    ) == asked.dropped  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("members", "name"),
+    [
+        ({"thinking": {"type": "adaptive"}, "output_config": {"effort": "low"}}, "thinking"),
+        ({"output_config": {"effort": "low"}}, "output_config.effort"),
+    ],
+)
+def test_reasoning_has_the_name_of_what_asks_for_it(members: Any, name: str) -> None:
+    """Reports of what a model does not take use it."""
+    assert name == parse(request(**members)).name_of("reasoning_effort")
+
+
 def test_what_claude_code_sends_is_read_and_the_rest_named() -> None:
     """Wire §8.7, trap 27: what only Anthropic's own servers take is dropped by name."""
     asked = parse(

@@ -361,7 +361,7 @@ def test_claude_takes_no_prefill_here_either() -> None:
 
 
 def test_what_no_model_is_told_is_reported() -> None:
-    """Reasoning of a model that is not known to, foreign thinking, beta flags, strictness."""
+    """Reasoning of a model that is not known to, foreign thinking, strictness."""
     asked = conversation(
         turns=(
             Turn("user", (Text("hi"),)),
@@ -369,11 +369,10 @@ def test_what_no_model_is_told_is_reported() -> None:
             Turn("user", (Text("so?"),)),
         ),
         reasoning=Reasoning(effort="high"),
-        betas=("effort-2025-11-24",),
         tools=(Tool("f", strict=True),),
     )
 
-    assert ("reasoning_effort", "unsigned thinking", "strict", "anthropic_beta") == send(asked, NOVA).dropped
+    assert ("reasoning_effort", "unsigned thinking", "strict") == send(asked, NOVA).dropped
 
 
 def test_json_is_a_line_of_the_system_prompt() -> None:

@@ -403,10 +403,11 @@ def test_alternating_roles() -> None:
 
 
 def test_no_user_directly_behind_a_tool() -> None:
-    """The user's words join the last result; pictures cannot."""
+    """The user's words join the last result; before pictures, which cannot, the assistant says a word."""
     results = (ToolResult("c1", (Text("1"),)), ToolResult("c2", (Text("2"),)))
     joined = messages(HI, assistant(CALL), user(*results, Text("a"), Text("b")), model=MISTRAL)
     shown = messages(HI, assistant(CALL), user(*results, PNG), model=MISTRAL)
 
     assert ["1", "2\n\na\n\nb"] == [one["content"] for one in joined[2:]]
-    assert ["1", "2", [IMAGE]] == [one["content"] for one in shown[2:]]
+    assert ["1", "2", ".", [IMAGE]] == [one["content"] for one in shown[2:]]
+    assert ["tool", "tool", "assistant", "user"] == [one["role"] for one in shown[2:]]

@@ -615,11 +615,6 @@ def test_trap_42_what_the_answer_cannot_tell_is_refused(name: str, value: Any) -
     assert "own" == caught.value.param
 
 
-def test_beta_flags_are_reported() -> None:
-    """Orchestration passes none on."""
-    assert ("anthropic_beta",) == request(talk(betas=("x",)), CLAUDE).dropped
-
-
 # --- models that do not stream -----------------------------------------------------------------------
 
 
