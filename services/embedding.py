@@ -11,10 +11,10 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
 
-from services.asking import Ask
+from services.asking import Ask, fallbacks
 from services.calls import Reply
 from services.catalog import Model
-from services.errors import UpstreamRefused
+from services.errors import UpstreamFailed, UpstreamRefused
 from services.inflight import twin
 from services.tasks import spawn
 from services.translation import embeddings
@@ -45,6 +45,12 @@ async def in_parts(ask: Ask, size: int, whole: Whole) -> Reply:
     finally:
         for task in tasks:  # one that fails, or a caller who leaves, ends the others
             task.cancel()
+    if (
+        len({reply.model for reply in replies}) > 1
+    ):  # a fallback stepped in midway: such vectors do not compare
+        raise UpstreamFailed(
+            "different models answered the parts of one embeddings request; try again", status=503
+        )
     return _with_answer(replies[-1], embeddings.join([_answer_of(reply) for reply in replies]))
 
 
@@ -60,7 +66,9 @@ class Batches:
         """Return this request's own answer from a shared call. Raises GatewayError."""
         if len(embeddings.texts_of(ask.body) or ()) != 1:
             return await whole(ask)
-        key = msgspec.json.encode([model.name, {**ask.body, "input": None, "model": None}])
+        # Who travels together may use the same fallbacks.
+        alike = [model.name, fallbacks(ask, model), {**ask.body, "input": None, "model": None}]
+        key = msgspec.json.encode(alike)
         batch = self._open.get(key)
         if batch is None:
             batch = self._open[key] = _Batch(whole)
@@ -121,7 +129,7 @@ class _Batch:
         try:
             replies = await self._together(seats)
         except UpstreamRefused:  # one text that is refused must not take the others with it
-            await asyncio.gather(*(self._alone(seat) for seat in seats))
+            await asyncio.gather(*(self._alone(seat) for seat in seats if not seat.reply.done()))
         except Exception as exc:
             for seat in seats:
                 seat.fail(exc)

@@ -27,6 +27,8 @@ MAX_REDIRECTS = 3
 SECONDS = 20.0
 AT_ONCE = 4
 
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+
 Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 
 
@@ -129,8 +131,15 @@ class Fetcher:
 
 
 def _is_public(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
-    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
-    return _is_public(mapped) if mapped else address.is_global and not address.is_multicast
+    inner = _carried(address) if isinstance(address, ipaddress.IPv6Address) else None
+    return address.is_global and not address.is_multicast if inner is None else _is_public(inner)
+
+
+def _carried(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
+    """Return the IPv4 address that a translator on the way would make of this one."""
+    if address in _NAT64:
+        return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+    return address.ipv4_mapped or address.sixtofour or (address.teredo[1] if address.teredo else None)
 
 
 def _refused(url: str, why: str) -> BadRequest:

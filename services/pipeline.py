@@ -6,6 +6,7 @@ limits → catalog → cache → in-flight table → attempts. What one attempt 
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 
@@ -124,20 +125,28 @@ class Pipeline:
         """Return the model with the one deployment that the request is bound to. Raises NotFound."""
         bound = tuple(one for one in model.candidates if one.origin == ask.pinned)
         if not bound:
-            raise NotFound("the deployment that holds this answer is not there any more", code="not_found")
+            raise NotFound(
+                f"no deployment of '{model.name}' keeps this answer: another model made it, or it is gone; "
+                "send the whole history instead",
+                param="previous_response_id",
+                code="previous_response_not_found",
+            )
         return msgspec.structs.replace(
             model, candidates=bound, options=replace(model.options, fallbacks=()), shares=False
         )
 
     def _serving(self, ask: Ask, model: Model) -> Model:
         """Return the model, or its first fallback that has a deployment. Raises NoDeployment."""
-        if model.candidates:
-            return model
+        for one in self._may_answer(ask, model):
+            if one.candidates:
+                return one
+        raise NoDeployment(f"no running deployment serves '{model.name}' now; try again in a minute")
+
+    def _may_answer(self, ask: Ask, model: Model) -> Iterator[Model]:
+        yield model
         for name in fallbacks(ask, model):
             with suppress(UnknownModel):
-                if (other := self._catalog.resolve(name)).candidates:
-                    return other
-        raise NoDeployment(f"no running deployment serves '{model.name}' now; try again in a minute")
+                yield self._catalog.resolve(name)
 
     def _key(self, ask: Ask, model: Model, prepared: Prepared) -> bytes | None:
         """Return what identical requests have in common; None for one that is not to be shared."""
@@ -166,9 +175,10 @@ class Pipeline:
         async def whole(part: Ask) -> Reply:
             return await self._attempts.whole(part, model, None)
 
-        size = model.facts_of(model.candidates[0]).batch if model.candidates else 0
-        if size:
-            return await in_parts(ask, size, whole)
+        answering = self._may_answer(ask, model)
+        sizes = [one.facts_of(candidate).batch for one in answering for candidate in one.candidates]
+        if any(sizes):  # whoever answers in the end has to take what it is sent
+            return await in_parts(ask, min(filter(None, sizes)), whole)
         return await (self._batches.answer(ask, model, whole) if self._batches else whole(ask))
 
     async def _open(

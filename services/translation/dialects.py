@@ -41,7 +41,7 @@ class Sent(msgspec.Struct, frozen=True):
     whole: bool = False
     """The upstream answers whole although the caller wants a stream: the answer is replayed as one."""
     amend: Callable[[UpstreamError], Sent | None] | None = None
-    """Return another form of the request after this refusal, or None. Asked once."""
+    """Return another form of the request after this refusal, or None. It may have a further one."""
 
 
 class Reader(Protocol):

@@ -82,6 +82,8 @@ def _translated(body: Fields, target: Target, embedder: Embedder) -> Prepared:
             f"the model '{target.public_name}' takes text only, no tokens; send 'input' as strings",
             param="input",
         )
+    if not texts:
+        raise BadRequest("'input' must hold at least one text", param="input")
     wanted = Wanted(
         texts=texts[: target.facts.batch or None],
         dimensions=f.read(body, "dimensions", int),

@@ -144,6 +144,8 @@ def read_fault(body: bytes) -> Fault:
         document = msgspec.json.decode(body)
     except UNREADABLE:
         return Fault(message=_plain(body))
+    if isinstance(document, str):  # Cohere's, at the end of a stream
+        return Fault(message=_cut(document))
     if isinstance(document, list) and document:  # Vertex wraps it; orchestration lists its fallbacks
         document = document[-1]
     if not isinstance(document, dict):

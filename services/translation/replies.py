@@ -101,7 +101,7 @@ class Prepared(msgspec.Struct):
     relay: Callable[[], Relay] | None = None
     """None for an answer that comes whole."""
     amend: Callable[[UpstreamError], Prepared | None] | None = None
-    """Return another form of the request after this refusal, or None. Asked once."""
+    """Return another form of the request after this refusal, or None. It may have a further one."""
     bind: Callable[[str], Prepared] | None = None
     """Return the request for one deployment, "sub-account/id", where its answers have to say it."""
     method: str = "POST"

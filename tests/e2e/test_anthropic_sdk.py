@@ -141,7 +141,7 @@ def test_thinking_goes_through_a_tool_loop(
 
 def test_count_tokens(claude: Anthropic) -> None:
     """An estimate, for every family; more text is more tokens (trap 59)."""
-    short = claude.messages.count_tokens(model=CLAUDE, messages=HELLO)
+    short = claude.messages.count_tokens(model=CLAUDE, messages=HELLO, extra_body={"max_tokens": None})
     long = claude.messages.count_tokens(model="gpt-5", messages=HELLO, system="x" * 4000, tools=[WEATHER])
 
     assert 0 < short.input_tokens < long.input_tokens

@@ -15,7 +15,7 @@ from services.catalog import Catalog, Model
 from services.deployments import AccountDeployments, Deployment
 from services.embedding import PARTS_AT_ONCE, Batches, in_parts
 from services.errors import UpstreamFailed, UpstreamRefused
-from services.options import SubAccountOptions
+from services.options import ModelOptions, SubAccountOptions
 from services.translation import embeddings, fields
 from services.translation.replies import Answer, Usage
 from tests.services.waiting import until
@@ -70,9 +70,9 @@ class Upstream:
         return Reply("m", SOURCE, 1, (), 0.0, answer=Answer(body, Usage(tokens, 0, tokens)))
 
 
-def model() -> Model:
+def model(*fallbacks: str) -> Model:
     """A model that makes embeddings."""
-    catalog = Catalog({})
+    catalog = Catalog({"text-embedding-3-small": ModelOptions(fallbacks=fallbacks)})
     one = msgspec.structs.replace(SOURCE, model="text-embedding-3-small", executable="azure-openai")
     catalog.update({"one": AccountDeployments(SubAccountOptions("one"), {}, (one,))})
     return catalog.resolve("text-embedding-3-small")
@@ -126,6 +126,18 @@ async def test_one_part_that_fails_fails_the_request() -> None:
     """Half a list is no answer."""
     with pytest.raises(UpstreamRefused):
         await in_parts(ask("a", "bad", "c"), 1, Upstream())
+
+
+async def test_parts_of_different_models_are_no_answer() -> None:
+    """A fallback that steps in midway: its vectors mean something else."""
+    upstream, names = Upstream(), iter("mn")
+
+    async def whole(request: Ask) -> Reply:
+        return msgspec.structs.replace(await upstream(request), model=next(names))
+
+    with pytest.raises(UpstreamFailed, match="different models") as caught:
+        await in_parts(ask("a", "b"), 1, whole)
+    assert 503 == caught.value.status
 
 
 # --- in batches ---
@@ -227,3 +239,32 @@ async def test_a_batch_that_everybody_left_is_never_sent() -> None:
     await asyncio.sleep(0.01)
 
     assert [] == upstream.asked
+
+
+async def test_who_may_not_use_a_fallback_travels_alone() -> None:
+    """The answer of a shared call may come from it."""
+    upstream, batches = Upstream(), Batches(seconds=0.001, max_inputs=64)
+    limited = ask("b")
+    limited.call.caller = msgspec.structs.replace(ANONYMOUS, models=("text-*",))
+
+    await asyncio.gather(
+        batches.answer(ask("a"), model("other"), upstream), batches.answer(limited, model("other"), upstream)
+    )
+
+    assert [("a",), ("b",)] == upstream.asked
+
+
+async def test_who_has_left_is_not_asked_for_alone() -> None:
+    """A batch that is refused is asked again text by text, for those who still wait."""
+    upstream, batches = Upstream(), Batches(seconds=3600, max_inputs=3)
+    upstream.gate.clear()
+    texts = ("good", "left", "bad")
+    good, left, bad = (asyncio.ensure_future(batches.answer(ask(t), model(), upstream)) for t in texts)
+    await until(lambda: bool(upstream.under_way))
+
+    left.cancel()
+    await asyncio.gather(left, return_exceptions=True)
+    upstream.gate.set()
+    await asyncio.gather(good, bad, return_exceptions=True)
+
+    assert [texts, ("good",), ("bad",)] == upstream.asked

@@ -70,6 +70,7 @@ async def test_the_connection_goes_to_the_address_that_was_checked() -> None:
     [
         "127.0.0.1", "10.0.0.1", "172.16.0.1", "192.168.1.1", "169.254.169.254", "0.0.0.0", "100.64.0.1",
         "224.0.0.1", "::1", "fe80::1", "fd00::1", "::ffff:127.0.0.1", "::ffff:10.0.0.1",
+        "64:ff9b::7f00:1", "2002:7f00:1::", "2001:0:1:2::f5ff:fffe",
     ],
 )  # fmt: skip
 async def test_nothing_inside_is_reached(address: str) -> None:

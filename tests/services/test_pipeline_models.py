@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from services.calls import Caller
 from services.errors import BadRequest, NoDeployment, RateLimited, UnknownModel
 from services.options import ModelOptions
+from services.translation import embeddings
 from tests.services.pipeline_kit import STREAM, Kit, asked, error, failing, whole
 
 # --- fallbacks ---
@@ -109,3 +112,36 @@ async def test_the_limit_of_requests_comes_first() -> None:
     with pytest.raises(RateLimited):
         await kit.pipeline.whole(kit.ask())
     assert ["d1"] == kit.upstream.asked
+
+
+async def test_a_fallback_that_takes_fewer_texts_embeds_them_all() -> None:
+    """Whoever answers in the end gets no more than it takes: nothing is cut off."""
+    titan = "amazon--titan-embed-text"
+    kit = Kit(
+        ("one", "d1", "text-embedding-3-small"),
+        ("one", "d2", titan),
+        models={
+            "text-embedding-3-small": ModelOptions(fallbacks=(titan,)),
+            titan: ModelOptions(family="aws-bedrock"),
+        },
+    )
+    kit.script(d1=(503, b"down"), d2=(200, b'{"embedding":[1.5],"inputTextTokenCount":2}'))
+    ask = kit.ask("text-embedding-3-small", input=["a", "b", "c"])
+    ask.call.surface, ask.prepare = "embeddings", embeddings.prepare
+
+    reply = await kit.pipeline.whole(ask)
+
+    assert reply.answer is not None
+    assert [0, 1, 2] == [item["index"] for item in json.loads(reply.answer.body)["data"]]
+
+
+async def test_an_answer_to_go_on_from_that_another_model_made_is_refused_by_name() -> None:
+    """Its deployment runs, but not this model."""
+    kit = Kit(("one", "d1"), ("one", "d2", "gpt-5"))
+    ask = kit.ask()
+    ask.pinned = "one/d2"
+
+    refused = await failing(lambda: kit.pipeline.whole(ask))
+
+    assert (404, "previous_response_id") == (refused.status, refused.param)
+    assert not kit.upstream.asked

@@ -214,19 +214,27 @@ def _told(response: Message) -> tuple[str, bool]:
 def _turn(role: Role, blocks: list[Block]) -> Turn:
     if role == "user":
         return Turn(role, tuple(blocks))
-    joined: list[Block] = []
-    for block in blocks:
-        if joined and (both := _joined(joined[-1], block)) is not None:
-            joined[-1] = both
-        else:
-            joined.append(block)
-    return Turn(role, tuple(joined))
+    runs = (list(run) for _, run in groupby(blocks, key=_Run()))
+    return Turn(role, tuple(block for run in runs for block in _joined(run)))
 
 
-def _joined(before: Block, block: Block) -> Block | None:
-    """Return two pieces of one streamed block as one; None where they are two blocks."""
-    if isinstance(before, Text) and isinstance(block, Text):
-        return Text(before.text + block.text)
-    if isinstance(before, Thinking) and isinstance(block, Thinking) and not before.signature:
-        return msgspec.structs.replace(block, text=before.text + block.text)
-    return None
+class _Run:
+    """Numbers the pieces of a turn: those of one streamed block alike. A signature ends a thought."""
+
+    def __init__(self) -> None:
+        self._number = 0
+        self._before: Block | None = None
+
+    def __call__(self, block: Block) -> int:
+        before, self._before = self._before, block
+        goes_on = type(block) is type(before) and not (isinstance(before, Thinking) and before.signature)
+        self._number += not goes_on
+        return self._number
+
+
+def _joined(run: list[Block]) -> list[Block]:
+    """Return the pieces of one streamed block as one; blocks of other kinds as they are."""
+    if isinstance(run[-1], Text | Thinking) and len(run) > 1:
+        whole = "".join(piece.text for piece in run if isinstance(piece, Text | Thinking))
+        return [msgspec.structs.replace(run[-1], text=whole)]
+    return run

@@ -223,6 +223,7 @@ class _Tools:
         self.shown: list[msgspec.Raw] = []
         self.dropped: list[str] = []
         self.callable: tuple[Tool, ...] = tuple(self._read(body))
+        self._offered = {tool.name for tool in self.callable}
         self.choice = self._chosen(take(body, "tool_choice", _choice))
 
     def _read(self, body: Fields) -> list[Tool]:
@@ -279,7 +280,7 @@ class _Tools:
         return ToolChoice("tool", wanted.name)
 
     def _allowed(self, wanted: _Choice) -> ToolChoice | None:
-        names = [one.name for one in wanted.tools if one.type in _CALLABLE]
+        names = {one.name for one in wanted.tools if one.type in _CALLABLE}
         if not names:
             self._drop("tool_choice")
             return None
@@ -292,7 +293,7 @@ class _Tools:
         return _MODES[wanted.mode]
 
     def _check_offered(self, name: str, place: str) -> None:
-        if name not in {tool.name for tool in self.callable}:
+        if name not in self._offered:
             raise BadRequest(f"'{place}' names a tool that is not offered: '{name}'", param=place)
 
 

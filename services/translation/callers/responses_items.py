@@ -240,7 +240,8 @@ class _Reading:
                 param=f"{place}.call_id",
             )
         content = _blocks(item.output, f"{place}.output")
-        after = self._turns.index(turn) + 1
+        last = len(self._turns) - 1  # from the end: nearly all results directly follow their calls
+        after = next(at for at in range(last, -1, -1) if self._turns[at] is turn) + 1
         if after == len(self._turns) or self._turns[after].role != "user":
             self._turns.insert(after, _Turn("user"))
         self._turns[after].blocks.append(ToolResult(item.call_id, tuple(content)))

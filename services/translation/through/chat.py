@@ -11,16 +11,17 @@ from typing import Any
 
 import msgspec
 
-from services.errors import BadRequest, GatewayError, UpstreamBroken, UpstreamError
+from services.errors import BadRequest, GatewayError, UpstreamBroken
 from services.translation import fields as f
 from services.translation.callers.envelopes import openai_error
 from services.translation.capabilities import ModelFacts
 from services.translation.faults import error_inside
 from services.translation.fields import Fields
-from services.translation.frames import DONE, SSEParser, event
+from services.translation.frames import DONE, event
 from services.translation.replies import Answer, Prepared, Target, Usage
 from services.translation.rules import apply_rules, deterministic, with_defaults
 from services.translation.through.chat_messages import without_extensions
+from services.translation.through.relay import FrameRelay
 
 _TRUE = msgspec.Raw(b"true")
 _encode = msgspec.json.encode
@@ -139,7 +140,7 @@ def _relabelled(choices: msgspec.Raw) -> msgspec.Raw:
 # --- stream ----------------------------------------------------------------------------------------
 
 
-class ChatRelay:
+class ChatRelay(FrameRelay):
     """One stream of chat chunks, passed on frame by frame.
 
     Frames keep their bytes but for the model's name; the metadata frame that opens an Azure stream is merged
@@ -148,16 +149,14 @@ class ChatRelay:
     """
 
     def __init__(self, *, model: str, wants_usage: bool, finish_fix: bool = False) -> None:
+        super().__init__()
         self.usage: Usage | None = None
         self.finish_reason = ""
-        self.done = False
-        self.failure: UpstreamError | None = None
         self._model = model
         self._wants_usage = wants_usage
         self._usage_sent = False
         self._usage_held = f.ABSENT
         self._finish_fix = finish_fix
-        self._parser = SSEParser()
         self._upstream_model: bytes | None = None
         self._public_model = b""
         self._last: bytes = b""
@@ -166,25 +165,9 @@ class ChatRelay:
         self._finished: set[int] = set()
         self._with_tools: set[int] = set()
 
-    def feed(self, chunk: bytes) -> bytes:
-        """Return the caller's bytes. Raises UpstreamBroken for a broken frame, UpstreamError for an error."""
-        frames = self._parser.feed(chunk)
-        if len(frames) == 1:
-            return self._frame(frames[0])
-        out: list[bytes] = []
-        for data in frames:
-            try:
-                out.append(self._frame(data))
-            except UpstreamError as exc:
-                if not any(out):
-                    raise
-                self.failure = exc  # what came before it is still the caller's
-                break
-        return b"".join(out)
-
     def close(self) -> bytes:
         """Return the stream's end. Raises UpstreamBroken when no finish reason was seen."""
-        rest = b"".join([self._frame(data) for data in self._parser.close()])
+        rest = self._rest()
         if self._unfinished or not self._finished:
             raise UpstreamBroken("the upstream's stream ended before its finish reason")
         if self._wants_usage and not self._usage_sent and self._usage_held is not f.ABSENT:

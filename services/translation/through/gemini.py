@@ -10,17 +10,18 @@ from collections.abc import Mapping
 
 import msgspec
 
-from services.errors import BadRequest, GatewayError, UpstreamBroken, UpstreamError
+from services.errors import BadRequest, GatewayError, UpstreamBroken
 from services.translation import fields as f
 from services.translation.callers.envelopes import google_error
 from services.translation.callers.gemini_message import camel
 from services.translation.callers.gemini_seals import MARK, is_foreign
 from services.translation.faults import error_inside
 from services.translation.fields import Fields
-from services.translation.frames import SSEParser, event
+from services.translation.frames import event
 from services.translation.replies import Answer, Prepared, Target, Usage
 from services.translation.rules import apply_rules, deterministic
-from services.translation.upstreams.gemini import SETTINGS
+from services.translation.through.relay import FrameRelay
+from services.translation.upstreams.gemini import NO_SIGNATURE, SETTINGS
 from services.translation.upstreams.gemini_answer import (
     PromptFeedback,
     UsageMetadata,
@@ -41,6 +42,8 @@ _OWN_NAMES: Mapping[str, str] = {
 _MODEL_VERSION = (b'"modelVersion":', b'"modelVersion": ')
 _EDITED = (b'"id"', MARK)
 """One of these is in contents that may need an edit."""
+_CALLS = (b'"functionCall"', b'"function_call"')
+"""And one of these, where calls have to be signed."""
 
 
 class _Part(msgspec.Struct, gc=False, rename="camel"):
@@ -80,7 +83,7 @@ def prepare(body: Fields, target: Target, *, stream: bool) -> Prepared:
     if not f.present(body.get("contents", f.ABSENT)):
         raise BadRequest("'contents' is required", param="contents")
     out, dropped = apply_rules(body, target.facts.native.get("gemini", {}))
-    out["contents"] = _edited(out["contents"])
+    out["contents"] = _edited(out["contents"], signs="signed-calls" in target.facts.flags)
     config = _with_defaults(out, target.defaults)
     method = "streamGenerateContent?alt=sse" if stream else "generateContent"
     return Prepared(
@@ -105,16 +108,17 @@ def _with_defaults(out: Fields, defaults: Fields) -> Fields:
     return added | given
 
 
-def _edited(contents: msgspec.Raw) -> msgspec.Raw:
+def _edited(contents: msgspec.Raw, *, signs: bool) -> msgspec.Raw:
     """Return contents without what Vertex refuses: ids of calls (wire §5.4), and proofs of other models.
 
+    Where the model `signs` its calls it refuses unsigned ones: those get a stand-in (wire §8.4).
     Contents of another shape go up as they are: the refusal is the upstream's.
     """
     given = bytes(contents)
-    if not any(mark in given for mark in _EDITED):
+    if not any(mark in given for mark in (_EDITED + _CALLS if signs else _EDITED)):
         return contents
     try:
-        edited = [_edited_content(content) for content in _many.decode(_listed(given))]
+        edited = [_edited_content(content, signs=signs) for content in _many.decode(_listed(given))]
     except f.UNREADABLE:
         return contents
     return f.raw([content for content in edited if content is not None])
@@ -124,13 +128,25 @@ def _listed(given: bytes) -> bytes:
     return given if given.startswith(b"[") else b"[" + given + b"]"
 
 
-def _edited_content(content: Fields) -> Fields | None:
+def _edited_content(content: Fields, *, signs: bool) -> Fields | None:
     """Return the content; None where nothing is left of it but its role."""
     if "parts" not in content:
         return content
     parts = [_edited_part(part) for part in _many.decode(_listed(bytes(content["parts"])))]
     kept = [part for part in parts if part is not None]
+    if signs:
+        _sign_first_call(kept)
     return content | {"parts": f.raw(kept)} if kept or not parts else None
+
+
+def _sign_first_call(parts: list[Fields]) -> None:
+    """Put the stand-in for a signature on the first call, if another model made it: only that one has any."""
+    for at, part in enumerate(parts):
+        names = {camel(name) for name in part}
+        if "functionCall" in names:
+            if "thoughtSignature" not in names:
+                parts[at] = part | {"thoughtSignature": f.raw(NO_SIGNATURE)}
+            return
 
 
 def _edited_part(part: Fields) -> Fields | None:
@@ -213,15 +229,12 @@ def read_answer(body: bytes, *, model: str) -> Answer:
     return Answer(body=answer, usage=seen.usage, finish_reason=seen.finish_reason)
 
 
-class GeminiRelay:
+class GeminiRelay(FrameRelay):
     """One stream, passed on frame by frame. There is no `[DONE]` (trap 7): its end is the connection's."""
 
-    done = False  # usage may follow the finish reason
-
     def __init__(self, *, model: str) -> None:
-        self.failure: UpstreamError | None = None
+        super().__init__()  # never `done` before the end: usage may follow the finish reason
         self._seen = _Seen(model)
-        self._parser = SSEParser()
 
     @property
     def usage(self) -> Usage | None:
@@ -233,21 +246,9 @@ class GeminiRelay:
         """Why the model stopped; empty before."""
         return self._seen.finish_reason
 
-    def feed(self, chunk: bytes) -> bytes:
-        """Return the caller's bytes. Raises UpstreamBroken for a broken frame, UpstreamError for an error."""
-        out: list[bytes] = []
-        try:
-            for data in self._parser.feed(chunk):
-                out.append(self._frame(data))
-        except UpstreamError as exc:
-            if not any(out):
-                raise
-            self.failure = exc  # what came before it is still the caller's
-        return b"".join(out)
-
     def close(self) -> bytes:
         """Return what is left. Raises UpstreamBroken when no finish reason was seen."""
-        rest = b"".join([self._frame(data) for data in self._parser.close()])
+        rest = self._rest()
         self._seen.end()
         return rest
 

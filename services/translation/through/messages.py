@@ -46,6 +46,10 @@ class _Thinking(msgspec.Struct, omit_defaults=True):
     budget_tokens: int | None = None
 
 
+class _Config(msgspec.Struct):
+    effort: str | None = None
+
+
 class _Choice(msgspec.Struct):
     type: str = ""
 
@@ -54,7 +58,7 @@ _decoder = msgspec.json.Decoder
 _thinking = _decoder(_Thinking)
 _choice = _decoder(_Choice)
 _members = _decoder(Fields)
-_word = _decoder(str)
+_config = _decoder(_Config)
 _words = _decoder(list[str])
 _integer = _decoder(int)
 _number = _decoder(int | float)
@@ -161,8 +165,8 @@ def _suit_format(asked: Fields, out: Fields, facts: ModelFacts) -> None:
 def _think(asked: Fields, out: Fields, turns: tuple[Turn, ...], facts: ModelFacts, lost: list[str]) -> None:
     """Ask for thinking in the model's own way, and for tokens enough (wire §5.2, trap 29)."""
     wish = take(out, "thinking", _thinking)
-    config = take(asked, "output_config", _members)
-    effort = take(config or {}, "effort", _word) or ""
+    config = take(asked, "output_config", _config)
+    effort = (config and config.effort) or ""
     planned = plan(_wished(out, wish, effort), turns, facts)
     out.setdefault("max_tokens", f.raw(planned.max_tokens))
     if wish is not None and wish.type in _THINKS:
@@ -171,8 +175,8 @@ def _think(asked: Fields, out: Fields, turns: tuple[Turn, ...], facts: ModelFact
     elif wish is not None and wish.type == "disabled" and not facts.thinking:
         del out["thinking"]
     if effort in EFFORTS and "effort" in facts.flags:
-        config = take(out, "output_config", _members)
-        out["output_config"] = f.raw({**(config or {}), "effort": nearest(effort, facts.efforts)})
+        members = take(out, "output_config", _members) or {}
+        out["output_config"] = f.raw({**members, "effort": nearest(effort, facts.efforts)})
 
 
 def _wished(out: Fields, wish: _Thinking | None, effort: str) -> Conversation:

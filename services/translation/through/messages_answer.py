@@ -6,12 +6,12 @@ from collections.abc import Mapping
 
 import msgspec
 
-from services.errors import GatewayError, UpstreamBroken, UpstreamError
+from services.errors import GatewayError, UpstreamBroken
 from services.translation import fields as f
 from services.translation.callers.messages_answer import SSE, STOP_REASONS, Framing
 from services.translation.fields import ABSENT, Fields
-from services.translation.frames import SSEParser
 from services.translation.replies import Answer, Usage
+from services.translation.through.relay import FrameRelay
 from services.translation.upstreams.bedrock import reported
 
 _METRICS = "amazon-bedrock-invocationMetrics"
@@ -112,7 +112,7 @@ def read_answer(body: bytes, *, form: Form, model: str) -> Answer:
 # --- stream --------------------------------------------------------------------------------------------
 
 
-class MessagesRelay:
+class MessagesRelay(FrameRelay):
     """One stream of Anthropic's events, passed on frame by frame.
 
     Frames keep their bytes but for the model's name and Bedrock's metrics. What opens the stream is held back
@@ -121,13 +121,11 @@ class MessagesRelay:
     """
 
     def __init__(self, *, form: Form, model: str) -> None:
+        super().__init__()
         self.finish_reason = ""
-        self.done = False
-        self.failure: UpstreamError | None = None
         self._form = form
         self._write = form.framing.event
         self._model = model
-        self._parser = SSEParser()
         self._held: list[bytes] | None = []
         self._tally = _Tally()
 
@@ -136,22 +134,9 @@ class MessagesRelay:
         """Tokens, as far as they are known."""
         return self._tally.usage()
 
-    def feed(self, chunk: bytes) -> bytes:
-        """Return the caller's bytes. Raises UpstreamBroken for a broken frame, UpstreamError for an error."""
-        out: list[bytes] = []
-        for data in self._parser.feed(chunk):
-            try:
-                out.append(self._passed(data))
-            except UpstreamError as exc:
-                if not any(out):
-                    raise
-                self.failure = exc  # what came before it is still the caller's
-                break
-        return b"".join(out)
-
     def close(self) -> bytes:
         """Return the stream's end. Raises UpstreamBroken when no `message_stop` was seen."""
-        rest = b"".join([self._passed(data) for data in self._parser.close()])
+        rest = self._rest()
         if not self.done:
             raise UpstreamBroken("the upstream's stream ended before its message_stop")
         return rest
@@ -160,7 +145,7 @@ class MessagesRelay:
         """Return the frame that ends a stream which cannot be completed."""
         return self._form.framing.fail(error)
 
-    def _passed(self, data: bytes) -> bytes:
+    def _frame(self, data: bytes) -> bytes:
         if self.done or not data:
             return b""
         try:

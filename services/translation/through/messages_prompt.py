@@ -104,7 +104,10 @@ def _faulty_message(message: _Message) -> bool:
 def _faulty_content(content: str | Sequence[_Block]) -> bool:
     if isinstance(content, str):
         return not content.strip()
-    return any(_faulty(block) for block in content)
+    try:
+        return any(_faulty(block) for block in content)
+    except f.UNREADABLE:  # taking it apart tells where
+        return True
 
 
 def _faulty(block: _Block) -> bool:
@@ -132,7 +135,7 @@ def _scoped(mark: _Mark | None) -> bool:
 def _faulty_parts(content: msgspec.Raw) -> bool:
     if f.first_byte(content) != b"[":
         return False
-    return any(_faulty(part) for part in take({"content": content}, "content", _seen_blocks) or ())
+    return any(_faulty(part) for part in _seen_blocks.decode(content))
 
 
 def _is_blank(text: msgspec.Raw) -> bool:
@@ -147,8 +150,8 @@ def _is_claudes(signed: msgspec.Raw) -> bool:
 
 
 def _string(raw: msgspec.Raw) -> str | None:
-    """Return the text; None for what is none, which the upstream may judge."""
-    return take({"content": raw}, "content", _word) if f.first_byte(raw) == b'"' else None
+    """Return the text; None for what is none, which the upstream may judge. Raises what decoding raises."""
+    return _word.decode(raw) if f.first_byte(raw) == b'"' else None
 
 
 def _outline(messages: Iterable[_Message]) -> tuple[Turn, ...]:
@@ -178,7 +181,7 @@ class _Suiting:
     def __init__(self, fetched: Mapping[str, Inline]) -> None:
         self._fetched = fetched
         self._dropped: dict[str, None] = {}
-        self._kinds: Mapping[str, Callable[[Fields], Fields | None]] = {
+        self._kinds: Mapping[str, Callable[[Fields, str], Fields | None]] = {
             "text": self._text,
             "thinking": self._thinking,
             "redacted_thinking": self._redacted,
@@ -190,17 +193,17 @@ class _Suiting:
 
     def prompt(self, body: Fields, faulty: set[int]) -> Prompt:
         """Return the content; `faulty` are the places of the messages to take apart."""
-        system = self._system(body.get("system", ABSENT))
+        system = self._system(body.get("system", ABSENT), "system")
         raws = take(body, "messages", _raws) or []
         kept: list[msgspec.Raw] = []
         for at, raw in enumerate(raws):
             if at not in faulty:
                 kept.append(raw)
                 continue
-            message = _members.decode(raw)
+            message, place = _members.decode(raw), f"messages[{at}].content"
             if _string(message["role"]) == "system":
-                system += self._system(message["content"])
-            elif (content := self._content(message["content"])) or at == len(raws) - 1:
+                system += self._system(message["content"], place)
+            elif (content := self._content(message["content"], place)) or at == len(raws) - 1:
                 kept.append(f.raw(message | {"content": f.raw(content)}))
         if not kept:
             raise BadRequest("there has to be a message of the user's", param="messages")
@@ -208,32 +211,37 @@ class _Suiting:
         outline = _outline(_seen_messages.decode(messages))
         return Prompt(messages, f.raw(system) if system else None, outline, tuple(self._dropped))
 
-    def _system(self, raw: msgspec.Raw) -> list[Fields]:
+    def _system(self, raw: msgspec.Raw, place: str) -> list[Fields]:
         """Return a system prompt's blocks; system messages are put behind them (wire §5.2, trap 30)."""
-        content = self._content(raw)
+        content = self._content(raw, place)
         return content if isinstance(content, list) else [{"type": _TEXT, "text": f.raw(content)}]
 
-    def _content(self, raw: msgspec.Raw) -> str | list[Fields]:
-        """Return the content without what is at fault; an empty list when nothing is left."""
+    def _content(self, raw: msgspec.Raw, place: str) -> str | list[Fields]:
+        """Return the content at this place without what is at fault; an empty list when nothing is left."""
         if not f.present(raw):
             return []
         if (text := _string(raw)) is not None:
             return text if text.strip() else []
-        blocks = (self._block(block) for block in take({"content": raw}, "content", _objects) or ())
+        take({place: raw}, place, _seen_blocks)  # it says what is wrong with a block, and where
+        sent = take({place: raw}, place, _objects) or []
+        blocks = (self._block(block, f"{place}[{at}]") for at, block in enumerate(sent))
         return [block for block in blocks if block is not None]
 
-    def _block(self, block: Fields) -> Fields | None:
-        put_right = self._kinds.get(_string(block.get("type", ABSENT)) or "")
-        block = without_scope(block)
-        return block if put_right is None else put_right(block)
+    def _block(self, block: Fields, place: str) -> Fields | None:
+        try:
+            put_right = self._kinds.get(_string(block.get("type", ABSENT)) or "")
+            block = without_scope(block)
+            return block if put_right is None else put_right(block, place)
+        except f.UNREADABLE as exc:
+            raise BadRequest(f"'{place}' cannot be read: {exc}", param=place) from exc
 
-    def _text(self, block: Fields) -> Fields | None:
+    def _text(self, block: Fields, place: str) -> Fields | None:
         return None if _is_blank(block.get("text", ABSENT)) else block
 
-    def _thinking(self, block: Fields) -> Fields | None:
+    def _thinking(self, block: Fields, place: str) -> Fields | None:
         return self._if_claudes(block, "signature")
 
-    def _redacted(self, block: Fields) -> Fields | None:
+    def _redacted(self, block: Fields, place: str) -> Fields | None:
         return self._if_claudes(block, "data")
 
     def _if_claudes(self, block: Fields, signed: str) -> Fields | None:
@@ -242,28 +250,35 @@ class _Suiting:
         self._dropped[UNSIGNED] = None
         return None
 
-    def _result(self, block: Fields) -> Fields:
+    def _result(self, block: Fields, place: str) -> Fields:
         content = block.get("content", ABSENT)
-        return block | {"content": f.raw(self._content(content))} if f.first_byte(content) == b"[" else block
+        if f.first_byte(content) != b"[":
+            return block
+        return block | {"content": f.raw(self._content(content, f"{place}.content"))}
 
-    def _reference(self, block: Fields) -> Fields:
-        return {"type": _TEXT, "text": f.raw(f.required(block, "tool_name", str))}
+    def _reference(self, block: Fields, place: str) -> Fields:
+        name = _string(block.get("tool_name", ABSENT))
+        if name is None:
+            raise BadRequest(f"'{place}.tool_name' must be a string", param=f"{place}.tool_name")
+        return {"type": _TEXT, "text": f.raw(name)}
 
-    def _media(self, block: Fields) -> Fields:
-        source = f.read(block, "source", Fields) or {}
+    def _media(self, block: Fields, place: str) -> Fields:
+        raw = block.get("source", ABSENT)
+        source = _members.decode(raw) if f.first_byte(raw) == b"{" else {}
         if _string(source.get("type", ABSENT)) == "url":
-            return block | {"source": self._inline(f.required(source, "url", str))}
+            url = _string(source.get("url", ABSENT)) or ""
+            return block | {"source": self._inline(url, f"{place}.source.url")}
         if f.first_byte(source.get("content", ABSENT)) == b"[":
-            source = source | {"content": f.raw(self._content(source["content"]))}
-            return block | {"source": f.raw(source)}
+            content = self._content(source["content"], f"{place}.source.content")
+            return block | {"source": f.raw(source | {"content": f.raw(content)})}
         return block
 
-    def _inline(self, url: str) -> msgspec.Raw:
+    def _inline(self, url: str, place: str) -> msgspec.Raw:
         data = self._fetched.get(url)
         if data is None:
             raise BadRequest(
                 "remote images and documents are not fetched here; send the data itself, base64-encoded",
-                param="messages",
+                param=place,
                 code="remote_media",
             )
         return f.raw({"type": "base64", "media_type": data.media_type, "data": data.data})

@@ -11,13 +11,14 @@ from typing import Any
 
 import msgspec
 
-from services.errors import GatewayError, UpstreamBroken, UpstreamError, UpstreamFailed
+from services.errors import GatewayError, UpstreamBroken, UpstreamFailed
 from services.translation import fields as f, stored
 from services.translation.callers.responses_answer import failure
 from services.translation.faults import error_inside
 from services.translation.fields import Fields
-from services.translation.frames import DONE, SSEParser
+from services.translation.frames import DONE
 from services.translation.replies import Answer, Target, Usage
+from services.translation.through.relay import FrameRelay
 
 _encode = msgspec.json.encode
 
@@ -133,7 +134,7 @@ _ENDS = frozenset({"response.completed", "response.incomplete", "response.cancel
 _FAILED = "response.failed"
 
 
-class ResponsesRelay:
+class ResponsesRelay(FrameRelay):
     """One stream of events, passed on frame by frame.
 
     What only opens a stream is held back until there is more: a throttled request says `created`, `failed`
@@ -141,12 +142,10 @@ class ResponsesRelay:
     """
 
     def __init__(self, down: Down) -> None:
+        super().__init__()
         self.usage: Usage | None = None
         self.finish_reason = ""
-        self.done = False
-        self.failure: UpstreamError | None = None
         self._down = down
-        self._parser = SSEParser()
         self._held: list[bytes] = []
         self._response: Fields = {}
         self._number = 0
@@ -154,21 +153,9 @@ class ResponsesRelay:
         self._has_failed = False
         self._over = False
 
-    def feed(self, chunk: bytes) -> bytes:
-        """Return the caller's bytes. Raises UpstreamBroken for a broken frame, UpstreamError for an error."""
-        out: list[bytes] = []
-        try:
-            for data in self._parser.feed(chunk):
-                out.append(self._frame(data))
-        except UpstreamError as exc:
-            if not any(out):
-                raise
-            self.failure = exc  # what came before it is still the caller's
-        return b"".join(out)
-
     def close(self) -> bytes:
         """Return the stream's end. Raises UpstreamBroken for one cut short, UpstreamFailed otherwise."""
-        rest = b"".join([self._frame(data) for data in self._parser.close()])
+        rest = self._rest()
         if self._has_failed:
             raise UpstreamFailed("the upstream reported a failure without a reason")
         if not self._over:

@@ -42,7 +42,35 @@ _REASONS: Mapping[str, StopReason] = {  # wire §8.0
     "pause_turn": "pause",
 }
 _NO_INPUT = msgspec.Raw(b"{}")
-_Usage = dict[str, Any]
+_Number = int | float | None
+"""Some upstreams send null, or whole numbers as floats."""
+
+
+class _Creation(msgspec.Struct, frozen=True):
+    ephemeral_5m_input_tokens: _Number = None
+    ephemeral_1h_input_tokens: _Number = None
+
+
+class _Details(msgspec.Struct, frozen=True):
+    thinking_tokens: _Number = None
+
+
+class _Usage(msgspec.Struct, frozen=True):
+    input_tokens: _Number = None
+    cache_read_input_tokens: _Number = None
+    cache_creation_input_tokens: _Number = None
+    cache_creation: _Creation | None = None
+    output_tokens: _Number = None
+    output_tokens_details: _Details | None = None
+
+
+class _Metrics(msgspec.Struct, frozen=True):
+    """Bedrock's own figures, under the names of `_Usage`."""
+
+    input_tokens: _Number = msgspec.field(name="inputTokenCount", default=None)
+    output_tokens: _Number = msgspec.field(name="outputTokenCount", default=None)
+    cache_read_input_tokens: _Number = msgspec.field(name="cacheReadInputTokenCount", default=None)
+    cache_creation_input_tokens: _Number = msgspec.field(name="cacheWriteInputTokenCount", default=None)
 
 
 class _Block(msgspec.Struct, frozen=True):
@@ -82,17 +110,11 @@ class _Frame(msgspec.Struct):
     content_block: _Block = _Block()
     delta: _Delta = _Delta()
     usage: _Usage | None = None
-    metrics: _Usage | None = msgspec.field(name="amazon-bedrock-invocationMetrics", default=None)
+    metrics: _Metrics | None = msgspec.field(name="amazon-bedrock-invocationMetrics", default=None)
 
 
 _frame = msgspec.json.Decoder(_Frame)
 _message = msgspec.json.Decoder(_Message)
-_METRICS: Mapping[str, str] = {
-    "inputTokenCount": "input_tokens",
-    "outputTokenCount": "output_tokens",
-    "cacheReadInputTokenCount": "cache_read_input_tokens",
-    "cacheWriteInputTokenCount": "cache_creation_input_tokens",
-}
 
 
 # --- whole answer ------------------------------------------------------------------------------------
@@ -109,7 +131,7 @@ def answer(body: bytes, info: ReplyInfo) -> list[Event]:
     events: list[Event] = [Started()]
     for block in message.content:
         events += _whole(block)
-    events.append(Counted(_tokens(message.usage or {})))
+    events.append(Counted(_tokens(message.usage or _Usage())))
     if message.stop_reason:
         events.append(_stopped(message.stop_reason, message.stop_sequence))
     return events
@@ -149,24 +171,25 @@ def _stopped(reason: str, sequence: str | None) -> Stopped:
     return Stopped(_REASONS.get(reason, "stop"), sequence or "")
 
 
-def _tokens(usage: Mapping[str, Any]) -> Tokens:
+def _tokens(usage: _Usage) -> Tokens:
     """Return the tokens (wire §8.0). Anthropic's input tokens leave out what the cache read and wrote."""
-    creation = usage.get("cache_creation") or {}
-    details = usage.get("output_tokens_details") or {}
-    hour = _count(creation, "ephemeral_1h_input_tokens")
-    written = _count(usage, "cache_creation_input_tokens")
+    creation = usage.cache_creation or _Creation()
+    details = usage.output_tokens_details or _Details()
+    hour = int(creation.ephemeral_1h_input_tokens or 0)
+    written = int(usage.cache_creation_input_tokens or 0)
     return Tokens(
-        uncached=_count(usage, "input_tokens"),
-        cache_read=_count(usage, "cache_read_input_tokens"),
-        cache_write_5m=max(written - hour, _count(creation, "ephemeral_5m_input_tokens")),
+        uncached=int(usage.input_tokens or 0),
+        cache_read=int(usage.cache_read_input_tokens or 0),
+        cache_write_5m=max(written - hour, int(creation.ephemeral_5m_input_tokens or 0)),
         cache_write_1h=hour,
-        output=_count(usage, "output_tokens"),
-        reasoning=_count(details, "thinking_tokens"),
+        output=int(usage.output_tokens or 0),
+        reasoning=int(details.thinking_tokens or 0),
     )
 
 
-def _count(counts: Mapping[str, Any], name: str) -> int:
-    return int(counts.get(name) or 0)
+def _told(counts: _Usage | _Metrics) -> dict[str, Any]:
+    """Return the figures that are there."""
+    return {name: count for name, count in msgspec.structs.asdict(counts).items() if count is not None}
 
 
 # --- stream ------------------------------------------------------------------------------------------
@@ -180,7 +203,7 @@ class ClaudeReader:
         self._block = _Block()
         self._signature: list[str] = []
         self._has_arguments = False
-        self._usage: _Usage = {}
+        self._usage: dict[str, Any] = {}
         self._handlers: Mapping[str, Callable[[_Frame], list[Event]]] = {
             "message_start": self._start,
             "content_block_start": self._open,
@@ -210,10 +233,9 @@ class ClaudeReader:
         return []
 
     def _start(self, frame: _Frame) -> list[Event]:
-        usage = _message.decode(frame.message).usage or {}
-        # The output is counted when it is there: until then it is a placeholder.
-        self._usage = {name: count for name, count in usage.items() if name != "output_tokens"}
-        return [Started(), Counted(_tokens(self._usage))]
+        self._usage = _told(_message.decode(frame.message).usage or _Usage())
+        self._usage.pop("output_tokens", None)  # until the output is there it is a placeholder
+        return [Started(), self._counted()]
 
     def _open(self, frame: _Frame) -> list[Event]:
         self._block = block = frame.content_block
@@ -248,20 +270,22 @@ class ClaudeReader:
     def _change(self, frame: _Frame) -> list[Event]:
         events: list[Event] = []
         if frame.usage:  # a running total, not a difference (trap 5)
-            self._usage |= {name: count for name, count in frame.usage.items() if count is not None}
-            events.append(Counted(_tokens(self._usage)))
+            self._usage |= _told(frame.usage)
+            events.append(self._counted())
         if frame.delta.stop_reason:
             events.append(_stopped(frame.delta.stop_reason, frame.delta.stop_sequence))
         return events
 
     def _end(self, frame: _Frame) -> list[Event]:
         self.done = True
-        measured = {
-            _METRICS[name]: count for name, count in (frame.metrics or {}).items() if name in _METRICS
-        }
+        measured = _told(frame.metrics or _Metrics())
         if measured.keys() <= self._usage.keys():
             return []
-        return [Counted(_tokens(measured | self._usage))]
+        self._usage = measured | self._usage
+        return [self._counted()]
+
+    def _counted(self) -> Counted:
+        return Counted(_tokens(_Usage(**self._usage)))
 
 
 UPSTREAM = Upstream(request=request, answer=answer, reader=ClaudeReader)

@@ -181,6 +181,7 @@ class CohereReader:
     def __init__(self, info: ReplyInfo) -> None:
         self.done = False
         self._started = False
+        self._calls = False
 
     def feed(self, data: bytes) -> list[Event]:
         """Return the events of one frame. Raises UpstreamBroken, or the UpstreamError it reports."""
@@ -193,9 +194,16 @@ class CohereReader:
         out: list[Event] = [] if self._started else [Started()]
         self._started = True
         if delta.message is not None:
-            out += _said(delta.message)
+            out += map(self._placed, _said(delta.message))
         self.done = frame.type == "message-end"
         return [*out, *_ended(delta)]
+
+    def _placed(self, event: Event) -> Event:
+        """Return the event. Raises UpstreamBroken for arguments that belong to no call."""
+        if isinstance(event, ToolPiece) and not self._calls:
+            raise UpstreamBroken("the upstream sent arguments without a tool call")
+        self._calls = isinstance(event, ToolOpened | ToolPiece)
+        return event
 
     def close(self) -> list[Event]:
         """Return nothing more. Raises UpstreamBroken when there was no end."""

@@ -50,6 +50,8 @@ _PLAIN_TEXT = re.compile(
     rb"'contentBlockIndex': \d+\}\}"
 )
 """A piece of text without escapes, which nearly every frame is: the parser takes ten times as long."""
+_HALF_CHARACTER = re.compile(rb"(?<!\\)(?:\\\\)*\\u[dD][89a-fA-F]")
+"""Python writes a lone surrogate so; no caller could be sent one."""
 _NO_INPUT = msgspec.Raw(b"{}")
 _NOT_LITERAL = (ValueError, SyntaxError, TypeError, MemoryError, RecursionError)
 
@@ -210,6 +212,7 @@ class ConverseReader:
     def __init__(self, info: ReplyInfo) -> None:
         self.done = False
         self._stopped = False
+        self._calling = False
         self._signature: list[str] = []
         self._handlers: Mapping[str, Callable[[Any], list[Event]]] = {
             "messageStart": self._start,
@@ -247,6 +250,7 @@ class ConverseReader:
 
     def _open(self, value: Any) -> list[Event]:
         use = msgspec.convert(value, _StartFrame).start.tool_use
+        self._calling = use is not None
         return [ToolOpened(use.tool_use_id, use.name)] if use is not None else []
 
     def _piece(self, value: Any) -> list[Event]:
@@ -254,6 +258,8 @@ class ConverseReader:
         if delta.text:
             return [TextPiece(delta.text)]
         if delta.tool_use is not None and delta.tool_use.input:
+            if not self._calling:
+                raise UpstreamBroken("the upstream's stream has arguments of a call that it did not open")
             return [ToolPiece(delta.tool_use.input)]
         return self._thought(delta.reasoning_content) if delta.reasoning_content is not None else []
 
@@ -265,6 +271,7 @@ class ConverseReader:
         return [ThinkingPiece(piece.text)] if piece.text else []
 
     def _close_block(self, value: Any) -> list[Event]:
+        self._calling = False
         signature, self._signature = "".join(self._signature), []
         return [Signed(signature, CONVERSE)] if signature else []
 
@@ -283,6 +290,8 @@ def _read(data: bytes) -> dict[str, Any]:
     try:
         document = msgspec.json.decode(data)
     except UNREADABLE:
+        if _HALF_CHARACTER.search(data):
+            raise UpstreamBroken("a frame of the upstream's stream has half a character") from None
         try:
             document = ast.literal_eval(_decoded(data))
         except _NOT_LITERAL as exc:

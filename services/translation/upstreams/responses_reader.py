@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import msgspec
 
@@ -102,10 +101,10 @@ class _Frame(msgspec.Struct, gc=False):
     """One event. What only some kinds have is looked at when the kind is known."""
 
     type: str = ""
-    output_index: Any = 0
-    summary_index: Any = 0
-    delta: Any = ""
-    arguments: Any = ""
+    output_index: int = 0
+    summary_index: int = 0
+    delta: str | None = None
+    arguments: str | None = None
     item: msgspec.Raw = f.ABSENT
     response: msgspec.Raw = f.ABSENT
     annotation: msgspec.Raw = f.ABSENT
@@ -117,6 +116,17 @@ _response = msgspec.json.Decoder(_Response)
 _kind = msgspec.json.Decoder(_Kind)
 _item = msgspec.json.Decoder(_Item)
 _annotation = msgspec.json.Decoder(_Annotation)
+
+
+def _framed(data: bytes) -> _Frame:
+    """Return a frame; of one that is of another form, and of no kind that is read here, its kind alone."""
+    try:
+        return _frame.decode(data)
+    except msgspec.ValidationError:
+        kind = _kind.decode(data).type
+        if kind in _FRAMES:
+            raise
+        return _Frame(kind)
 
 
 class _Progress:
@@ -232,7 +242,7 @@ class ResponsesReader:
     def feed(self, data: bytes) -> list[Event]:
         """Return the events of one frame. Raises UpstreamBroken, or the UpstreamError that it reports."""
         try:
-            frame = _frame.decode(data)
+            frame = _framed(data)
             if frame.type == "error" or (f.present(frame.error) and not frame.type):
                 raise error_inside(data)
             handle = _FRAMES.get(frame.type)
@@ -255,17 +265,19 @@ class ResponsesReader:
     # content
 
     def _text(self, frame: _Frame) -> list[Event]:
-        return self._piece(frame, TextPiece(frame.delta))
+        return self._piece(frame, TextPiece)
 
     def _refusal(self, frame: _Frame) -> list[Event]:
-        return self._piece(frame, RefusalPiece(frame.delta))
+        return self._piece(frame, RefusalPiece)
 
     def _arguments(self, frame: _Frame) -> list[Event]:
-        return self._piece(frame, ToolPiece(frame.delta))
+        if not self._progress_of(frame).opened:
+            return []  # whose they are, and what they are, says the item when it is done
+        return self._piece(frame, ToolPiece)
 
     def _all_arguments(self, frame: _Frame) -> list[Event]:
         progress = self._progress_of(frame)
-        if progress.told or not frame.arguments:
+        if progress.told or not progress.opened or not frame.arguments:
             return []
         progress.told = True
         return self._in_order(frame, [ToolPiece(frame.arguments)])
@@ -275,17 +287,17 @@ class ResponsesReader:
         if frame.delta and progress.told and progress.part != frame.summary_index:
             frame.delta = _BETWEEN_PARTS + frame.delta
         progress.part = frame.summary_index
-        return self._piece(frame, ThinkingPiece(frame.delta))
+        return self._piece(frame, ThinkingPiece)
 
     def _annotated(self, frame: _Frame) -> list[Event]:
         annotation = _annotation.decode(frame.annotation)
         return self._in_order(frame, [_cited(annotation)]) if annotation.url else []
 
-    def _piece(self, frame: _Frame, piece: Event) -> list[Event]:
+    def _piece(self, frame: _Frame, make: Callable[[str], Event]) -> list[Event]:
         if not frame.delta:
             return []
         self._progress_of(frame).told = True
-        return self._in_order(frame, [piece])
+        return self._in_order(frame, [make(frame.delta)])
 
     # items
 

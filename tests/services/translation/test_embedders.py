@@ -269,3 +269,12 @@ def test_empty_texts_share_no_tokens() -> None:
     parts = embeddings.shares(answer, [fields.parse(b'{"input":""}')] * 2)
 
     assert [0, 0] == [part.usage and part.usage.prompt_tokens for part in parts]
+
+
+@pytest.mark.parametrize("model", [TITAN, GEMINI])
+def test_no_text_at_all_is_refused(model: str) -> None:
+    """By name, before any call."""
+    with pytest.raises(BadRequest) as refused:
+        prepared(model, input=[])
+
+    assert "input" == refused.value.param

@@ -84,6 +84,7 @@ SHAPES: dict[str, tuple[bytes, Fault]] = {
     "empty object": (b"{}", Fault("")),
     "empty": (b"", Fault("")),
     "an empty array": (b"[]", Fault("[]")),
+    "a word": (b'"a"', Fault("a")),
     "an array of words": (b'["a"]', Fault('["a"]')),
     "a list of no objects": (b'{"error":["a"]}', Fault("a", code="a")),
     "a number": (b'{"error":7}', Fault('{"error":7}')),

@@ -27,7 +27,7 @@ class Outer(msgspec.Struct):
         ('{"inner": {"kind": "inner", "known": 1}}', []),
         ('{"inner": "text", "future": null}', []),
         ('{"inner": {"kind": "inner", "any": {"x": 1}, "raw": {"x": 1}}}', []),
-        ('{"future": 1, "inner": {"kind": "inner", "future": [], "past": {}}}', ["o.future", "o.inner.future", "o.inner.past"]),
+        ('{"a": 1, "inner": {"kind": "inner", "b": [], "c": {}}}', ["o.a", "o.inner.b", "o.inner.c"]),
         ('{"items": [{"kind": "inner", "x": 1}, null, {"kind": "inner", "x": 2}]}', ["o.items.x"]),
         ('{"skipped": 1e999, "future": 1}', []),
     ],

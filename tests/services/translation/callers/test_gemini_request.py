@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import time
 from typing import Any
 
 import msgspec
@@ -770,3 +771,14 @@ def test_what_googles_types_write_is_read() -> None:
         Turn("user", (ToolResult("call_1_1", (Text("x"),)),)),
     ) == read.turns
     assert (3, "low") == (read.settings["top_k"], read.reasoning and read.reasoning.effort)
+
+
+def test_a_long_stream_that_comes_back_in_pieces_is_read_in_linear_time() -> None:
+    """Each piece joined to all before it would copy gigabytes here."""
+    pieces = [{"role": "model", "parts": [{"text": "x" * 1000}]} for _ in range(20_000)]
+
+    started = time.process_time()
+    turn = parse(contents=[HI, *pieces]).turns[1]
+
+    assert (Text("x" * 20_000_000),) == turn.blocks
+    assert time.process_time() - started < 5

@@ -357,3 +357,33 @@ def test_a_failure_is_googles_error_object() -> None:
     assert [{"error": {"code": 502, "message": "it broke", "status": "INTERNAL"}}] == frames(
         GeminiRelay(model=PUBLIC).fail(FAILURE)
     )
+
+
+# --- calls of other models ---
+
+
+def _calls_sent(model: str, *parts: dict[str, Any]) -> list[Any]:
+    """The parts as they go up behind a question."""
+    body = fields.parse(msgspec.json.encode({"contents": [HI, {"role": "model", "parts": parts}]}))
+    made = prepare(body, target(model), stream=False).body
+    return list(json.loads(made)["contents"][1]["parts"])
+
+
+@pytest.mark.parametrize("name", ["functionCall", "function_call"])
+def test_trap_43_the_first_call_of_another_model_gets_a_stand_in_for_its_signature(name: str) -> None:
+    """The model refuses unsigned calls, and a conversation may have begun with another one (wire §8.4)."""
+    call = {name: {"name": "f", "args": {}}}
+    foreign = {**call, "thoughtSignature": seal("s", "claude")}
+    stand_in = {**call, "thoughtSignature": "skip_thought_signature_validator"}
+
+    assert [{"text": "so"}, stand_in, call] == _calls_sent("gemini-3.5-flash", {"text": "so"}, call, call)
+    assert [stand_in] == _calls_sent("gemini-3.5-flash", foreign)
+
+
+def test_signed_calls_and_models_that_sign_none_are_left_alone() -> None:
+    """Its own signature is the better one."""
+    signed = {"functionCall": {"name": "f"}, "thoughtSignature": "c2ln"}
+    plain = {"functionCall": {"name": "f"}}
+
+    assert [signed, plain] == _calls_sent("gemini-3.5-flash", signed, plain)
+    assert [plain] == _calls_sent("gemini-2.5-flash-lite", plain)

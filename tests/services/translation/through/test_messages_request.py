@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import pytest
+from msgspec import Raw
 
 from services.errors import BadRequest, UpstreamRefused
 from services.translation import fields
@@ -506,6 +507,10 @@ def test_answers_that_would_be_the_same_again() -> None:
     assert (True, False) == (prepared(temperature=0).deterministic, prepared().deterministic)
 
 
+FIRST = "messages[0].content[0]"
+REFERENCE = {"type": "tool_reference"}
+
+
 @pytest.mark.parametrize(
     ("members", "param"),
     [
@@ -516,13 +521,21 @@ def test_answers_that_would_be_the_same_again() -> None:
         ({"messages": [{"role": "user"}]}, "messages[0].content"),
         ({"messages": [{"role": "user", "content": 5}]}, "messages[0].content"),
         ({"messages": [{"role": "system", "content": "a"}]}, "messages"),
-        ({"messages": said({"type": "image", "source": {"type": "url"}})}, "url"),
-        ({"messages": said(RESULT | {"content": [{"type": "tool_reference"}]})}, "tool_name"),
+        ({"messages": said({"type": "image", "source": {"type": "url"}})}, f"{FIRST}.source.url"),
+        (
+            {"messages": said(RESULT | {"content": [{"type": "tool_reference"}]})},
+            f"{FIRST}.content[0].tool_name",
+        ),
+        ({"messages": said(RESULT | {"content": [1]})}, f"{FIRST}.content[0]"),
+        (
+            {"messages": said({"type": "text", "text": 1}, {"type": "text", "text": " "}, 1)},
+            "messages[0].content[2]",
+        ),
         ({"system": 5}, "system"),
         ({"tools": {}}, "tools"),
         ({"thinking": {"type": "enabled"}}, "thinking.budget_tokens"),
         ({"thinking": 5}, "thinking"),
-        ({"output_config": {"effort": 5}}, "effort"),
+        ({"output_config": {"effort": 5}}, "output_config.effort"),
         ({"max_tokens": "many"}, "max_tokens"),
         ({"temperature": "hot"}, "temperature"),
         ({"anthropic_beta": "b"}, "anthropic_beta"),
@@ -534,6 +547,16 @@ def test_what_cannot_be_read_is_named(members: dict[str, Any], param: str) -> No
         sent(**members)
 
     assert param == refused.value.param
+
+
+def test_text_that_is_no_utf_8_is_named() -> None:
+    """Nobody could pass it on."""
+    body = request() | {"messages": Raw(b'[{"role":"user","content":[{"type":"text","text":"\xff"}]}]')}
+
+    with pytest.raises(BadRequest) as refused:
+        messages.prepare(body, target(SONNET), stream=False)
+
+    assert FIRST == refused.value.param
 
 
 def test_the_facts_are_those_that_the_tests_speak_of() -> None:

@@ -190,6 +190,8 @@ def test_tokens(usage: Any, expected: Tokens) -> None:
     [
         (b"", UpstreamBroken, "cannot be read"),
         (b'{"content":[{"type":1}]}', UpstreamBroken, "cannot be read"),
+        (b'{"content":[],"usage":{"input_tokens":"many"}}', UpstreamBroken, "cannot be read"),
+        (b'{"content":[],"usage":{"cache_creation":[]}}', UpstreamBroken, "cannot be read"),
         (b"{}", UpstreamBroken, "no content"),
         (b'{"type":"error","error":{"type":"overloaded_error","message":"busy"}}', UpstreamLimited, "busy"),
         (b'{"error":{"message":"oops"}}', UpstreamFailed, "oops"),

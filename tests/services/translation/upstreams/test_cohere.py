@@ -393,3 +393,25 @@ def test_an_error_instead_of_an_answer() -> None:
     """Under status 200."""
     with pytest.raises(UpstreamFailed, match="boom"):
         whole(error={"message": "boom"})
+
+
+# --- out of order ---
+
+_ARGUMENTS = '{"type":"tool-call-delta","delta":{"message":{"tool_calls":{"function":{"arguments":"{}"}}}}}'
+_CALL = '{"type":"tool-call-start","delta":{"message":{"tool_calls":{"id":"a","function":{"name":"f"}}}}}'
+_SAID = '{"type":"content-delta","delta":{"message":{"content":{"text":"x"}}}}'
+
+
+@pytest.mark.parametrize("frames", [[_ARGUMENTS], [_CALL, _SAID, _ARGUMENTS]])
+def test_arguments_without_a_call_are_broken(frames: list[str]) -> None:
+    """Nobody could tell whose they are."""
+    with pytest.raises(UpstreamBroken, match="arguments"):
+        read(*frames)
+
+
+def test_an_error_that_is_a_text_comes_without_its_quotes() -> None:
+    """Cohere's own form at the end of a stream."""
+    with pytest.raises(UpstreamFailed) as failed:
+        read('{"type":"message-end","delta":{"error":"too slow","finish_reason":"ERROR"}}')
+
+    assert "too slow" == failed.value.public

@@ -197,6 +197,13 @@ def test_usage_comes_behind_the_reason() -> None:
     assert [False, True] == [done_before, reader.done]
 
 
+def test_text_about_surrogates_is_text() -> None:
+    """Only half a character itself cannot be passed on."""
+    assert [TextPiece("\\ud83d is half of 😀")] == read(
+        {"contentBlockDelta": {"delta": {"text": "\\ud83d is half of 😀"}, "contentBlockIndex": 0}}
+    )
+
+
 def test_usage_before_the_reason_is_not_the_end() -> None:
     """Nothing is done before the reason is known."""
     reader = UPSTREAM.reader(INFO)
@@ -247,6 +254,8 @@ def test_a_stream_that_is_cut_short_is_broken(count: int) -> None:
         (b"(" * 100_000, UpstreamBroken, "cannot be read"),
         (b"['messageStart']", UpstreamBroken, "no object"),
         (b"{'messageStop': {}}", UpstreamBroken, "cannot be read"),
+        (b"{'contentBlockDelta': {'delta': {'text': '\\ud83d'}}}", UpstreamBroken, "half a character"),
+        (b"{'contentBlockDelta': {'delta': {'toolUse': {'input': '{'}}}}", UpstreamBroken, "did not open"),
         (b"{'contentBlockDelta': {'delta': {'text': 1}}}", UpstreamBroken, "cannot be read"),
         (b"{'a': '\xff'}", UpstreamBroken, "not UTF-8"),
         (

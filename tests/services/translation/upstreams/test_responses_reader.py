@@ -345,3 +345,35 @@ def test_errors_instead_of_an_answer(body: str, error: type[UpstreamError]) -> N
 def test_an_answer_without_usage() -> None:
     """Nothing is counted, and nothing made up."""
     assert [Started(), Stopped("stop")] == answered(usage=None)
+
+
+# --- frames of another form ---
+
+
+def test_a_frame_from_the_future_may_have_another_form() -> None:
+    """Its kind is unknown, so nothing in it has to fit."""
+    future = frame(1, "response.future.delta", delta={"x": 1}, output_index="one", arguments=[])
+
+    assert [] == during(future)
+
+
+@pytest.mark.parametrize(
+    "members", [{"delta": 5}, {"output_index": []}, {"output_index": "0"}, {"summary_index": None}]
+)
+@pytest.mark.parametrize("kind", ["output_text.delta", "reasoning_summary_text.delta", "output_item.done"])
+def test_a_known_frame_of_another_form_is_broken(kind: str, members: dict[str, Any]) -> None:
+    """Never something that fails later."""
+    with pytest.raises(UpstreamBroken):
+        read(CREATED, frame(1, f"response.{kind}", **{"output_index": 0, "delta": "x"} | members))
+
+
+def test_arguments_of_a_call_that_was_not_opened_come_with_its_item() -> None:
+    """A piece without a call would belong to another one."""
+    item = {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"}
+    kind = "response.function_call_arguments"
+
+    assert [ToolOpened("c", "f"), ToolPiece("{}")] == during(
+        frame(1, f"{kind}.delta", output_index=0, delta="{}"),
+        frame(2, f"{kind}.done", output_index=0, arguments="{}"),
+        frame(3, "response.output_item.done", output_index=0, item=item),
+    )
