@@ -26,6 +26,7 @@ def test_what_only_one_vendor_sends_decides(head: dict[str, Any], shape: Shape) 
     assert shape is _shape(request(**head))
 
 
+METHODS = ["generateContent", "streamGenerateContent", "countTokens"]
 ENTRY = {"id": "m", "object": "model", "capabilities": ["chat"], "context_length": 9, "max_output_tokens": 3}
 
 
@@ -51,7 +52,7 @@ ENTRY = {"id": "m", "object": "model", "capabilities": ["chat"], "context_length
                 "models": [
                     {
                         "name": "models/m", "displayName": "m", "inputTokenLimit": 9, "outputTokenLimit": 3,
-                        "supportedGenerationMethods": ["generateContent", "streamGenerateContent", "countTokens"],
+                        "supportedGenerationMethods": METHODS,
                     }
                 ]
             },
