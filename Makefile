@@ -32,8 +32,8 @@ demo: $(VENV)/.run  ## simulator and gateway on loopback, with a ready curl line
 run: $(VENV)/.run  ## the gateway with your config.json, or with CONFIG=file
 	@$(BIN)/aicore-gateway serve $(if $(CONFIG),--config $(CONFIG))
 
-test: $(VENV)/.dev  ## every test, end-to-end ones included
-	@$(BIN)/python -m pytest
+test: $(VENV)/.dev  ## every test, end-to-end ones included; every branch of the translation
+	@$(BIN)/python -m pytest --cov=services.translation --cov-branch --cov-fail-under=100 --cov-report=term-missing:skip-covered
 
 check: $(VENV)/.dev  ## format, lint, strict types, import rules
 	@$(BIN)/ruff format --check .

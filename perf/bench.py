@@ -1,4 +1,4 @@
-"""The scenarios of the performance budget, against nginx in the same run: `python -m perf.bench --help`."""
+"""The scenarios of the performance budget, beside peers in the same run: `python -m perf.bench --help`."""
 
 from __future__ import annotations
 
@@ -14,15 +14,17 @@ from typing import Any
 import click
 
 from perf import console, results
-from perf.benchreport import markdown, show
+from perf.benchreport import REFERENCES, budget_members, markdown, show
 from perf.monitor import Gone
 from perf.options import output_dir_option
 from perf.scenarios import LOADS, Effort, Placement, Sample, alone, open_streams, sample, summarise
 from perf.stack import (
+    BARE,
     Contender,
     Cores,
     StackError,
     Upstream,
+    bare,
     gateway,
     interrupt_as_exit,
     nginx,
@@ -35,6 +37,19 @@ from perf.stats import median, spread
 STARTS = 3
 
 
+@dataclass(frozen=True, slots=True)
+class Peers:
+    """Who is measured."""
+
+    gateway: bool
+    nginx: bool
+    bare: bool
+
+    def count(self, scenario: str) -> int:
+        """How many take part."""
+        return self.gateway + self.nginx + (self.bare and scenario in REFERENCES)
+
+
 @dataclass(frozen=True)
 class Bench:
     """What every scenario needs."""
@@ -44,38 +59,41 @@ class Bench:
     cores: Sequence[int]
     placement: Placement
     effort: Effort
-    with_nginx: bool
-    with_gateway: bool
+    peers: Peers
     note: Callable[[str], None]
 
     @contextlib.contextmanager
-    def contenders(self) -> Iterator[list[Contender]]:
-        """The gateway with one worker and nginx, both on the contender's core."""
+    def contenders(self, names: Sequence[str]) -> Iterator[list[Contender]]:
+        """The gateway with one worker and its peers for these scenarios, all on the contender's core."""
+        where = self.directory, self.placement.contender, self.upstream
         with contextlib.ExitStack() as stack:
-            both: list[Contender] = []
-            if self.with_gateway:
-                started = stack.enter_context(
-                    gateway(self.directory, self.placement.contender, self.upstream)
-                )
-                both.append(started.contender)
-            if self.with_nginx:
-                both.append(
-                    stack.enter_context(nginx(self.directory, self.placement.contender, self.upstream))
-                )
-            yield both
+            started: list[Contender] = []
+            if self.peers.gateway:
+                started.append(stack.enter_context(gateway(*where)).contender)
+            if self.peers.bare and not REFERENCES.keys().isdisjoint(names):
+                started.append(stack.enter_context(bare(*where)))
+            if self.peers.nginx:
+                started.append(stack.enter_context(nginx(*where)))
+            yield started
 
     def sample(self, name: str, contender: Contender, placement: Placement) -> Sample:
         """One measurement of a load."""
         return sample(LOADS[name], contender, self.upstream, placement, self.effort)
 
 
+def taking_part(name: str, contenders: Sequence[Contender]) -> list[Contender]:
+    """The contenders of a scenario: bare only where it is a reference."""
+    return [contender for contender in contenders if contender.name != BARE or name in REFERENCES]
+
+
 def run_loads(bench: Bench, names: Sequence[str], contenders: Sequence[Contender]) -> dict[str, Any]:
     """The loads by name, the contenders taking turns in each repeat."""
     measured: dict[str, Any] = {}
     for name in names:
-        samples: dict[str, list[Sample]] = {contender.name: [] for contender in contenders}
+        chosen = taking_part(name, contenders)
+        samples: dict[str, list[Sample]] = {contender.name: [] for contender in chosen}
         for number in range(bench.effort.repeat):
-            for contender in contenders:
+            for contender in chosen:
                 bench.note(f"{LOADS[name].title}: {contender.name}, {number + 1} of {bench.effort.repeat}")
                 samples[contender.name].append(bench.sample(name, contender, bench.placement))
         measured[name] = {contender: summarise(values) for contender, values in samples.items()}
@@ -178,17 +196,17 @@ SCENARIOS: Mapping[str, str] = {
 def run_scenarios(bench: Bench, names: Sequence[str]) -> dict[str, Any]:
     """Everything asked for, in an order that starts the contenders once."""
     measured: dict[str, Any] = {}
-    if bench.with_gateway and "start" in names:
+    if bench.peers.gateway and "start" in names:
         measured["start"] = run_start(bench)
     together = [name for name in names if name in LOADS or name in {"alone", "memory"}]
     if together:
-        with bench.contenders() as contenders:
+        with bench.contenders(names) as contenders:
             if "memory" in names:  # first: at rest means before any load
-                measured["memory"] = run_memory(bench, contenders)
+                measured["memory"] = run_memory(bench, taking_part("memory", contenders))
             if "alone" in names:
-                measured["alone"] = run_alone(bench, contenders)
+                measured["alone"] = run_alone(bench, taking_part("alone", contenders))
             measured |= run_loads(bench, [name for name in names if name in LOADS], contenders)
-    if bench.with_gateway and "scaling" in names:
+    if bench.peers.gateway and "scaling" in names:
         measured["scaling"] = run_scaling(bench)
     return measured
 
@@ -200,10 +218,10 @@ def default_placement(cores: Sequence[int]) -> Placement:
     return Placement(frozenset(cores[:1]), frozenset(cores[1:2]))
 
 
-def steps(names: Sequence[str], repeat: int, contenders: int) -> int:
+def steps(names: Sequence[str], repeat: int, peers: Peers) -> int:
     """How many notes a run of these scenarios makes."""
-    fixed = {"start": STARTS, "alone": 1, "memory": contenders, "scaling": 2}
-    return sum(fixed.get(name, repeat * contenders) for name in names)
+    fixed = {"start": STARTS, "alone": 1, "memory": peers.count("memory"), "scaling": 2}
+    return sum(fixed.get(name, repeat * peers.count(name)) for name in names)
 
 
 @click.command(context_settings={"show_default": True})
@@ -221,18 +239,22 @@ def steps(names: Sequence[str], repeat: int, contenders: int) -> int:
 @click.option("--seconds", type=click.FloatRange(0.2, 600.0), default=6.0, help="Measured, for each load.")
 @click.option("--warmup", type=click.FloatRange(0.0, 10.0), default=2.0, help="Before, not counted.")
 @click.option("--nginx/--no-nginx", "with_nginx", default=True, help="Measure nginx in the same run.")
+@click.option(
+    "--bare/--no-bare", "with_bare", default=True, help="Measure bare Sanic + pyreqwest in the same run."
+)
 @click.option("--gateway/--no-gateway", "with_gateway", default=True, help="Measure the gateway.")
 @output_dir_option
 def main(
     names: tuple[str, ...], repeat: int, seconds: float, warmup: float,
-    with_nginx: bool, with_gateway: bool, output_dir: Path,
+    with_nginx: bool, with_bare: bool, with_gateway: bool, output_dir: Path,
 ) -> None:  # fmt: skip
-    """Measure the gateway against its performance budget, beside nginx doing the least a proxy can do.
+    """Measure the gateway against its performance budget, beside two that do the least a proxy can do.
 
     Everything runs on this machine's loopback: the contender on one core, the load generator and the
     simulated upstream on another. Machines differ, so quote the ratios; and look at what limited each run: a
     contender that did not use its whole core could have done more. nginx translates nothing: it gets what the
-    model itself takes. Writes bench_TS.md and bench_TS.json.
+    model itself takes. bare is Sanic and pyreqwest with nothing else, for small, large and streams: its CPU
+    carries the budget over to this machine. Writes bench_TS.md and bench_TS.json.
 
     \b
     Scenarios:
@@ -257,23 +279,21 @@ def main(
     effort = Effort(repeat, seconds, warmup)
     try:
         measured = _run(
-            cores, tuple(dict.fromkeys(names)), effort, with_nginx=with_nginx, with_gateway=with_gateway
+            cores, tuple(dict.fromkeys(names)), effort, Peers(with_gateway, with_nginx, with_bare)
         )
     except (StackError, Gone) as exc:
         raise click.ClickException(str(exc)) from exc
     options = {**asdict(effort), "placement": str(default_placement(cores))}
-    document = {**about, "options": options, "scenarios": measured}
+    document = {**about, "options": options, "scenarios": measured, "budget": budget_members(measured)}
     show(document)
     path = results.write(output_dir / f"bench_{stamp}.json", "bench", document)
     path.with_suffix(".md").write_text(markdown(document), encoding="utf-8")
     console.out.print(f"written: {path} and {path.with_suffix('.md')}")
 
 
-def _run(
-    cores: Sequence[int], names: Sequence[str], effort: Effort, *, with_nginx: bool, with_gateway: bool
-) -> dict[str, Any]:
+def _run(cores: Sequence[int], names: Sequence[str], effort: Effort, peers: Peers) -> dict[str, Any]:
     placement, done = default_placement(cores), itertools.count()
-    total = steps(names, effort.repeat, with_nginx + with_gateway)
+    total = steps(names, effort.repeat, peers)
     with (
         tempfile.TemporaryDirectory(prefix="perf-bench-") as directory,
         pinned(placement.helpers),
@@ -281,7 +301,7 @@ def _run(
         console.progress("benchmark", total) as show,
     ):
         bench = Bench(
-            Path(directory), upstream, cores, placement, effort, with_nginx, with_gateway,
+            Path(directory), upstream, cores, placement, effort, peers,
             note=lambda text: show(next(done), text),
         )  # fmt: skip
         return run_scenarios(bench, names)

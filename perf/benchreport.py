@@ -3,13 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from perf import console
 from perf.console import number
+from perf.stack import BARE
 
 Rows = list[list[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """What the bare proxy needed of CPU where the budgets were made, in microseconds."""
+
+    figure: str
+    there: float
+
+    def slowness(self, measured: Mapping[str, Any]) -> float | None:
+        """How many times that it needs here, from a load's figures; None if it was not measured."""
+        here = measured.get(BARE, {}).get(self.figure)
+        return here / self.there if here else None
+
+
+REFERENCES: Mapping[str, Reference] = {
+    "small": Reference("cpu_per_request_us", 91),
+    "large": Reference("cpu_per_request_us", 400),
+    "streams": Reference("cpu_per_frame_us", 35),
+}
+"""The loads that the bare proxy is measured with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +44,8 @@ class Budget:
     unit: str
     at_least: bool = False
     scale: float = 1.0
+    reference: str = ""
+    """The load whose bare figure tells what the budget is on another machine; none where CPU says nothing."""
 
     def value(self, scenarios: Mapping[str, Any]) -> float | None:
         """The measured figure in the budget's unit; None if it was not measured."""
@@ -36,18 +60,53 @@ class Budget:
         """Whether the figure keeps to the budget."""
         return value >= self.limit if self.at_least else value <= self.limit
 
+    def verdict(self, value: float) -> str:
+        """The same in a word."""
+        return "met" if self.met(value) else "missed"
+
+    def here(self, scenarios: Mapping[str, Any]) -> Budget | None:
+        """The budget on the machine that was measured; None without the bare proxy's figure."""
+        reference = REFERENCES.get(self.reference)
+        slowness = reference.slowness(scenarios.get(self.reference, {})) if reference else None
+        if slowness is None:
+            return None
+        return replace(self, limit=self.limit / slowness if self.at_least else self.limit * slowness)
+
+    def __str__(self) -> str:
+        return f"{'≥' if self.at_least else '≤'} {number(self.limit)} {self.unit}"
+
 
 BUDGETS: Sequence[Budget] = (
-    Budget("unary 0.8 KB", ("small", "gateway", "requests_per_second"), 6_500, "requests/s", at_least=True),
-    Budget("unary 0.8 KB, CPU per request", ("small", "gateway", "cpu_per_request_us"), 150, "µs"),
-    Budget("unary 175 KB", ("large", "gateway", "requests_per_second"), 1_900, "requests/s", at_least=True),
-    Budget("unary 175 KB, CPU per request", ("large", "gateway", "cpu_per_request_us"), 520, "µs"),
-    Budget("streams, CPU per chunk", ("streams", "gateway", "cpu_per_frame_us"), 38, "µs"),
-    Budget("Messages streams, CPU per chunk", ("messages", "gateway", "cpu_per_frame_us"), 38, "µs"),
-    Budget("translated streams, CPU per chunk", ("translated", "gateway", "cpu_per_frame_us"), 60, "µs"),
+    Budget(
+        "unary 0.8 KB", ("small", "gateway", "requests_per_second"), 6_500, "requests/s", at_least=True,
+        reference="small",
+    ),
+    Budget(
+        "unary 0.8 KB, CPU per request", ("small", "gateway", "cpu_per_request_us"), 150, "µs",
+        reference="small",
+    ),
+    Budget(
+        "unary 175 KB", ("large", "gateway", "requests_per_second"), 1_900, "requests/s", at_least=True,
+        reference="large",
+    ),
+    Budget(
+        "unary 175 KB, CPU per request", ("large", "gateway", "cpu_per_request_us"), 520, "µs",
+        reference="large",
+    ),
+    Budget(
+        "streams, CPU per chunk", ("streams", "gateway", "cpu_per_frame_us"), 38, "µs", reference="streams"
+    ),
+    Budget(
+        "Messages streams, CPU per chunk", ("messages", "gateway", "cpu_per_frame_us"), 38, "µs",
+        reference="streams",
+    ),
+    Budget(
+        "translated streams, CPU per chunk", ("translated", "gateway", "cpu_per_frame_us"), 60, "µs",
+        reference="streams",
+    ),
     Budget(
         "translated unary 0.8 KB", ("translated-unary", "gateway", "requests_per_second"), 4_500,
-        "requests/s", at_least=True,
+        "requests/s", at_least=True, reference="small",
     ),
     Budget("one request alone, p50 added", ("alone", "gateway", "added_p50_ms"), 0.4, "ms"),
     Budget("2 workers against 1, measured", ("scaling", "measured_ratio"), 1.7, "×", at_least=True),
@@ -61,7 +120,10 @@ LOAD_COLUMNS = (
     "", "req/s", "CPU µs/req", "chunks/s", "CPU µs/chunk", "p50 ms", "p99 ms", "failed", "core", "helpers",
     "others", "limited by", "±",
 )  # fmt: skip
+BUDGET_COLUMNS = ("figure", "measured", "budget", "verdict", "budget here", "verdict here")
 LEGEND = (
+    "budget here: the budget times what bare (Sanic and pyreqwest, and nothing else) needs of CPU on this "
+    "machine, divided by what it needed where the budgets were made; for requests/s the inverse; "
     "core, helpers: the share used of the contender's core, and of that of generator and upstream; "
     "others: what processes outside the benchmark took of the busier of the two; "
     "±: half the spread of CPU per request over the repeats"
@@ -69,37 +131,40 @@ LEGEND = (
 
 
 def budget_rows(scenarios: Mapping[str, Any]) -> Rows:
-    """Figure, measured, budget, verdict."""
+    """The cells of BUDGET_COLUMNS for each budget whose figure was measured."""
     rows = []
     for budget in BUDGETS:
         value = budget.value(scenarios)
         if value is not None:
-            sign = "≥" if budget.at_least else "≤"
-            limit = f"{sign} {number(budget.limit)} {budget.unit}"
-            met = "met" if budget.met(value) else "missed"
-            rows.append([budget.title, f"{number(value)} {budget.unit}", limit, met])
+            here = budget.here(scenarios)
+            scaled = [str(here), here.verdict(value)] if here else ["–", "–"]
+            measured = f"{number(value)} {budget.unit}"
+            rows.append([budget.title, measured, str(budget), budget.verdict(value), *scaled])
     return rows
+
+
+def budget_members(scenarios: Mapping[str, Any]) -> list[dict[str, str]]:
+    """The table of the budget as JSON has it."""
+    return [dict(zip(BUDGET_COLUMNS, row, strict=True)) for row in budget_rows(scenarios)]
 
 
 def load_rows(measured: Mapping[str, Any]) -> Rows:
-    """One row a contender, and one with the gateway as a multiple of nginx."""
+    """One row a contender, and one for each peer with the gateway as a multiple of it."""
     rows = [[name, *_load_row(values)] for name, values in measured.items()]
-    if {"gateway", "nginx"} <= measured.keys():
-        keys = (
-            "requests_per_second",
-            "cpu_per_request_us",
-            "frames_per_second",
-            "cpu_per_frame_us",
-            "p50_ms",
-            "p99_ms",
-        )
-        rows.append(["gateway ÷ nginx", *(_ratio(measured, key) for key in keys), *[""] * 6])
+    for peer in (BARE, "nginx"):
+        if {"gateway", peer} <= measured.keys():
+            ratios = (_ratio(measured["gateway"][key], measured[peer][key]) for key in _COMPARED)
+            rows.append([f"gateway ÷ {peer}", *ratios, *[""] * 6])
     return rows
 
 
-def _ratio(measured: Mapping[str, Any], key: str) -> str:
-    below = measured["nginx"][key]
-    return f"{measured['gateway'][key] / below:.2f}" if below else "–"
+_COMPARED = (
+    "requests_per_second", "cpu_per_request_us", "frames_per_second", "cpu_per_frame_us", "p50_ms", "p99_ms",
+)  # fmt: skip
+
+
+def _ratio(above: float, below: float) -> str:
+    return f"{above / below:.2f}" if below else "–"
 
 
 def _load_row(values: Mapping[str, Any]) -> list[str]:
@@ -178,7 +243,7 @@ def tables(document: Mapping[str, Any]) -> list[tuple[str, Sequence[str], Rows]]
     scenarios = document["scenarios"]
     found = [(title, *make(scenarios[name])) for name, (title, make) in TABLES.items() if name in scenarios]
     budget = budget_rows(scenarios)
-    return [("Budget", ("", "measured", "budget", ""), budget), *found] if budget else found
+    return [("Budget", BUDGET_COLUMNS, budget), *found] if budget else found
 
 
 def faults(document: Mapping[str, Any]) -> list[str]:

@@ -1,10 +1,11 @@
-"""The processes of a benchmark: simulator, nginx and gateway, each on its cores, all stopped at the end."""
+"""The processes of a benchmark: simulator, nginx, bare and gateway, each on its cores, stopped at the end."""
 
 from __future__ import annotations
 
 import contextlib
 import http.client
 import importlib
+import importlib.util
 import json
 import os
 import secrets
@@ -19,6 +20,7 @@ import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from perf.dialects import MESSAGES
@@ -125,8 +127,16 @@ class Child:
 
 
 @contextlib.contextmanager
-def running(name: str, command: Sequence[str], *, directory: Path, cores: Cores | None) -> Iterator[Child]:
+def running(
+    name: str,
+    command: Sequence[str],
+    *,
+    directory: Path,
+    cores: Cores | None,
+    environment: Mapping[str, str] = MappingProxyType({}),
+) -> Iterator[Child]:
     """Start a process with its output in `directory/name.log`; it is stopped when the block ends."""
+    inherited = {key: os.environ[key] for key in INHERITED if key in os.environ}
     log = directory / f"{name}.log"
     with log.open("ab") as output, pinned(cores):
         process = subprocess.Popen(
@@ -134,7 +144,7 @@ def running(name: str, command: Sequence[str], *, directory: Path, cores: Cores 
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            env={key: os.environ[key] for key in INHERITED if key in os.environ},
+            env={**inherited, **environment},
             start_new_session=True,  # a server that ends its process group must not end us
         )
     child = Child(name, process, log)
@@ -312,6 +322,30 @@ def nginx(
         url = f"http://{HOST}:{port}"
         child.wait_ready(f"{url}/health/ready")
         yield Contender("nginx", Target(url), upstream.endpoint, {}, child)
+
+
+BARE = "bare"
+BARE_ENDPOINT = replace(ENDPOINTS["chat"], path="/whole", stream_path="/streamed")
+"""One deployment is behind it: chat from GPT. The path says whether to stream, so that no body is looked at."""
+
+
+@contextlib.contextmanager
+def bare(directory: Path, cores: Cores | None, upstream: Upstream) -> Iterator[Contender]:
+    """Sanic and pyreqwest with nothing else (perf.bare), one process. Raises StackError."""
+    if importlib.util.find_spec("pyreqwest") is None:
+        raise StackError("no pyreqwest: install the package, or measure with --no-bare")
+    port = free_port()
+    environment = {
+        "DEPLOYMENT_URL": upstream.url + upstream.endpoint("chat", GPT).path,
+        "TOKEN": upstream.token,
+        "RESOURCE_GROUP": upstream.resource_group,
+        "PORT": str(port),
+    }
+    command = [sys.executable, "-m", "perf.bare"]
+    with running(BARE, command, directory=directory, cores=cores, environment=environment) as child:
+        url = f"http://{HOST}:{port}"
+        child.wait_ready(f"{url}/health/ready")
+        yield Contender(BARE, Target(url), lambda *_: BARE_ENDPOINT, {}, child)
 
 
 def gateway_config(upstream: Upstream, key: str) -> dict[str, Any]:

@@ -109,17 +109,16 @@ class Pipeline:
         if ask.pinned:
             model = self._pinned(ask, model)
         serving = self._serving(ask, model)
-        await self._fetch_media(ask, serving)
+        if self._fetcher is not None:
+            await self._fetch_media(ask, serving, self._fetcher)
         version = self._options.api_version
         return model, prepare(ask, serving, serving.candidates[0], api_version=version)
 
-    async def _fetch_media(self, ask: Ask, model: Model) -> None:
-        """Fetch the pictures and documents that the request names by URL, if that is wanted."""
-        if self._fetcher is None:
-            return
+    async def _fetch_media(self, ask: Ask, model: Model, fetcher: Fetcher) -> None:
+        """Fetch the pictures and documents that the request names by URL."""
         facts = model.facts_of(model.candidates[0])
         if urls := remote_urls(ask.body, surface=ask.call.surface, facts=facts):
-            ask.fetched = await self._fetcher.all(urls)
+            ask.fetched = await fetcher.all(urls)
 
     def _pinned(self, ask: Ask, model: Model) -> Model:
         """Return the model with the one deployment that the request is bound to. Raises NotFound."""
@@ -179,7 +178,9 @@ class Pipeline:
         sizes = [one.facts_of(candidate).batch for one in answering for candidate in one.candidates]
         if any(sizes):  # whoever answers in the end has to take what it is sent
             return await in_parts(ask, min(filter(None, sizes)), whole)
-        return await (self._batches.answer(ask, model, whole) if self._batches else whole(ask))
+        if self._batches is None:
+            return await self._attempts.whole(ask, model, prepared)
+        return await self._batches.answer(ask, model, whole)
 
     async def _open(
         self, ask: Ask, model: Model, prepared: Prepared, *, keep_as: bytes | None = None

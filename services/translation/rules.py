@@ -149,9 +149,7 @@ def suited(
 
 def _asked(conversation: Conversation) -> Iterator[tuple[str, Any]]:
     """Yield what the caller set, under the names that rules have."""
-    for name, value in conversation.settings.items():
-        if value is not None:
-            yield name, value
+    yield from conversation.settings.items()
     for name, member in _MEMBERS.items():
         value = getattr(conversation, member)
         if value is not None and value != ():

@@ -20,7 +20,7 @@ from tests.e2e.conftest import Stack, Starter
 pytestmark = pytest.mark.e2e
 
 TEXT = README.read_text(encoding="utf-8")
-CLIENTS = TEXT[TEXT.index("## Clients") : TEXT.index("## A request's way")]
+CLIENTS = TEXT[TEXT.index("## Clients") : TEXT.index("## Orchestration")]
 ADDRESS = "http://127.0.0.1:3001"
 EXAMPLE = json.loads(README.with_name("config.example.json").read_text())
 SECONDS = 60
