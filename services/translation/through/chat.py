@@ -7,6 +7,7 @@ nobody here knows survive both ways.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -108,7 +109,6 @@ def _path(path: str, facts: ModelFacts, api_version: str) -> str:
 def read_answer(body: bytes, *, model: str, finish_fix: bool = False) -> Answer:
     """Return the caller's answer. Raises UpstreamBroken for what is none, UpstreamError for its error."""
     try:
-        members = f.decoder.decode(body)
         seen = _chunk.decode(body)
     except f.UNREADABLE as exc:
         raise UpstreamBroken(f"the upstream's answer cannot be read: {exc}") from exc
@@ -116,11 +116,26 @@ def read_answer(body: bytes, *, model: str, finish_fix: bool = False) -> Answer:
         raise error_inside(body)
     if not seen.choices:
         raise UpstreamBroken("the upstream's answer has no choices")
-    members["model"] = f.raw(model)
+    body = _named(body, seen.model, model)
     if finish_fix and any(_mislabelled(choice, choice.message) for choice in seen.choices):
-        members["choices"] = _relabelled(members["choices"])
+        members = f.decoder.decode(body)
+        body = _encode(members | {"choices": _relabelled(members["choices"])})
     reasons = (choice.finish_reason for choice in seen.choices)
-    return Answer(body=_encode(members), usage=seen.usage, finish_reason=next(filter(None, reasons), ""))
+    return Answer(body=body, usage=seen.usage, finish_reason=next(filter(None, reasons), ""))
+
+
+def _named(data: bytes, given: str | None, public: str) -> bytes:
+    """Put the public name in place of the upstream's, without decoding the answer where possible."""
+    if given == public:
+        return data
+    if given is not None and data.count(_member(given)) == 1:  # unescaped quotes: not inside a JSON string
+        return data.replace(_member(given), _member(public))
+    return _encode(f.decoder.decode(data) | {"model": f.raw(public)})
+
+
+@lru_cache(maxsize=1024)
+def _member(model: str) -> bytes:
+    return b'"model":' + _encode(model)
 
 
 def _mislabelled(choice: _Choice, part: _Delta | None) -> bool:
@@ -157,8 +172,6 @@ class ChatRelay(FrameRelay):
         self._usage_sent = False
         self._usage_held = f.ABSENT
         self._finish_fix = finish_fix
-        self._upstream_model: bytes | None = None
-        self._public_model = b""
         self._last: bytes = b""
         self._filter_results = f.ABSENT
         self._unfinished: set[int] = set()
@@ -232,19 +245,11 @@ class ChatRelay(FrameRelay):
         return data
 
     def _renamed(self, data: bytes, chunk: _Chunk) -> bytes:
-        """Put the public name in place of the upstream's, without decoding the frame where possible."""
         if not self._wants_usage:
             data = data.replace(b',"usage":null', b"", 1)  # there only because we asked (trap 8)
-        if not chunk.model or chunk.model == self._model:
+        if not chunk.model:
             return data
-        if self._upstream_model is None:
-            self._upstream_model = b'"model":' + _encode(chunk.model)
-            self._public_model = b'"model":' + _encode(self._model)
-        if data.count(self._upstream_model) == 1:  # unescaped quotes: cannot be inside a JSON string
-            return data.replace(self._upstream_model, self._public_model)
-        members = f.decoder.decode(data)
-        members["model"] = f.raw(self._model)
-        return _encode(members)
+        return _named(data, chunk.model, self._model)
 
     def _merge_filter_results(self, data: bytes) -> bytes:
         members = f.decoder.decode(data)
