@@ -326,7 +326,7 @@ def nginx(
 
 BARE = "bare"
 BARE_ENDPOINT = replace(ENDPOINTS["chat"], path="/whole", stream_path="/streamed")
-"""One deployment is behind it: chat from GPT. The path says whether to stream, so that no body is looked at."""
+"""One deployment is behind it: chat from GPT. The path says whether to stream, so no body is looked at."""
 
 
 @contextlib.contextmanager

@@ -10,12 +10,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import httpx
 import msgspec
 import psutil
 import pytest
 
-from perf import benchreport
-from perf.bench import SCENARIOS, scaling_placement, steps
+from perf import benchreport, console
+from perf.bench import SCENARIOS, Peers, scaling_placement, steps, taking_part
 from perf.judge import StreamJudge
 from perf.scenarios import (
     HELD,
@@ -39,16 +40,19 @@ from perf.simulator.executables.base import Call
 from perf.simulator.models import MODELS
 from perf.simulator.settings import Pace
 from perf.stack import (
+    BARE_ENDPOINT,
     CLAUDE,
     GPT,
     Child,
     Contender,
     StackError,
     Upstream,
+    bare,
     free_port,
     gateway_config,
     pinned,
     running,
+    simulator,
     status_of,
     surface_of_ours,
 )
@@ -135,7 +139,37 @@ def test_the_placement_names_its_cores() -> None:
 
 def test_progress_knows_its_steps() -> None:
     """Loads for each contender and repeat, the rest once."""
-    assert steps(["small", "streams", "alone", "memory"], 3, 2) == 2 * 3 * 2 + 1 + 2
+    both = Peers(gateway=True, nginx=True, bare=False)
+
+    assert 2 * 3 * 2 + 1 + 2 == steps(["small", "streams", "alone", "memory"], 3, both)
+
+
+def test_progress_counts_bare_only_where_it_takes_part() -> None:
+    """Two loads with it, and one load and the memory without."""
+    everyone = Peers(gateway=True, nginx=True, bare=True)
+
+    assert 2 * 3 * 3 + 3 * 2 + 2 == steps(["small", "streams", "messages", "memory"], 3, everyone)
+
+
+@pytest.mark.parametrize(
+    ("name", "names"),
+    [
+        ("small", ["gateway", "bare", "nginx"]),
+        ("large", ["gateway", "bare", "nginx"]),
+        ("streams", ["gateway", "bare", "nginx"]),
+        ("messages", ["gateway", "nginx"]),
+        ("translated", ["gateway", "nginx"]),
+        ("translated-unary", ["gateway", "nginx"]),
+        ("alone", ["gateway", "nginx"]),
+        ("memory", ["gateway", "nginx"]),
+    ],
+)
+def test_bare_takes_part_where_it_is_a_reference(tmp_path: Path, name: str, names: list[str]) -> None:
+    """It has no deployment of Claude, and its memory is nobody's budget."""
+    one = NobodyThere(tmp_path / "log").direct()
+    everyone = [replace(one, name=contender) for contender in ("gateway", "bare", "nginx")]
+
+    assert names == [contender.name for contender in taking_part(name, everyone)]
 
 
 class NobodyThere(Upstream):
@@ -277,6 +311,134 @@ def test_the_budget_is_beside_each_figure() -> None:
     rows = benchreport.budget_rows(document()["scenarios"])
 
     assert [row[3] for row in rows] == ["missed", "met", "missed"]
+
+
+def measured_by(load: str, unit: str, *, gateway: float, bare: float | None) -> dict[str, Any]:
+    """A load's result with one figure each."""
+    figures = {"gateway": {unit: gateway}} | ({} if bare is None else {"bare": {unit: bare}})
+    return {load: figures}
+
+
+@pytest.mark.parametrize(
+    ("load", "unit", "there", "budget"),
+    [
+        ("small", "cpu_per_request_us", 91, 150),
+        ("large", "cpu_per_request_us", 400, 520),
+        ("streams", "cpu_per_frame_us", 35, 38),
+    ],
+)
+def test_a_machine_half_as_fast_has_twice_the_budget(
+    load: str, unit: str, there: float, budget: float
+) -> None:
+    """Bare needs twice the CPU that it needed where the budgets were made, so twice is allowed."""
+    rows = benchreport.budget_rows(measured_by(load, unit, gateway=1.5 * budget, bare=2 * there))
+
+    assert [["missed", f"≤ {console.number(2 * budget)} µs", "met"]] == [row[3:] for row in rows]
+
+
+def test_a_faster_machine_has_a_smaller_budget() -> None:
+    """What keeps the budget only because the machine is fast has missed it."""
+    rows = benchreport.budget_rows(measured_by("streams", "cpu_per_frame_us", gateway=30, bare=17.5))
+
+    assert [["met", "≤ 19 µs", "missed"]] == [row[3:] for row in rows]
+
+
+def test_requests_per_second_scale_with_the_inverse() -> None:
+    """A quarter more CPU for a request leaves four fifths of the requests."""
+    small = {"gateway": {"requests_per_second": 5_250.0}, "bare": {"cpu_per_request_us": 91 * 1.25}}
+    rows = benchreport.budget_rows({"small": small})
+
+    assert [["missed", "≥ 5,200 requests/s", "met"]] == [row[3:] for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("name", "unit", "reference", "here"),
+    [
+        ("messages", "cpu_per_frame_us", ("streams", "cpu_per_frame_us", 70), "≤ 76 µs"),
+        ("translated", "cpu_per_frame_us", ("streams", "cpu_per_frame_us", 70), "≤ 120 µs"),
+        (
+            "translated-unary", "requests_per_second", ("small", "cpu_per_request_us", 182),
+            "≥ 2,250 requests/s",
+        ),
+    ],
+)  # fmt: skip
+def test_claude_is_scaled_by_the_load_of_its_kind(
+    name: str, unit: str, reference: tuple[str, str, float], here: str
+) -> None:
+    """Bare is not measured with it; chunks go by streams, whole answers by small, if these were measured."""
+    load, figure, needed = reference
+    without = measured_by(name, unit, gateway=1, bare=None)
+    rows = benchreport.budget_rows(without | {load: {"bare": {figure: needed}}})
+
+    assert [here] == [row[4] for row in rows]
+    assert [["–", "–"]] == [row[4:] for row in benchreport.budget_rows(without)]
+
+
+@pytest.mark.parametrize("bare", [None, 0.0])
+def test_without_bare_nothing_is_scaled(bare: float | None) -> None:
+    """Left out, or measured without a chunk in the window: a dash, and the plain verdict stays."""
+    rows = benchreport.budget_rows(measured_by("streams", "cpu_per_frame_us", gateway=30, bare=bare))
+
+    assert [["met", "–", "–"]] == [row[3:] for row in rows]
+
+
+def test_only_what_cpu_decides_is_scaled() -> None:
+    """Latency alone, scaling, memory and start have no reference."""
+    plain = {budget.path[0] for budget in benchreport.BUDGETS if not budget.reference}
+
+    assert {"alone", "scaling", "memory", "start"} == plain
+
+
+def test_the_json_has_the_columns_of_the_table() -> None:
+    """By the same headings as in Markdown."""
+    scenarios = measured_by("streams", "cpu_per_frame_us", gateway=30, bare=35)
+
+    assert benchreport.budget_members(scenarios) == [
+        {
+            "figure": "streams, CPU per chunk", "measured": "30 µs", "budget": "≤ 38 µs", "verdict": "met",
+            "budget here": "≤ 38 µs", "verdict here": "met",
+        }
+    ]  # fmt: skip
+
+
+def test_the_markdown_heads_both_verdicts() -> None:
+    """The absolute one first."""
+    head = "| figure | measured | budget | verdict | budget here | verdict here |"
+
+    assert head in benchreport.markdown(document())
+
+
+def test_the_gateway_is_compared_with_bare() -> None:
+    """In a row of its own."""
+    measured = {"gateway": summarise([sampled(0.5)]), "bare": summarise([sampled(0.4)])}
+
+    assert ["gateway ÷ bare", "1.00", "1.25"] == benchreport.load_rows(measured)[-1][:3]
+
+
+@pytest.mark.e2e
+def test_bare_passes_whole_and_streamed_answers_on(tmp_path: Path) -> None:
+    """With the token of the simulator, which refuses anything else."""
+    body = {"messages": [{"role": "user", "content": "hello"}]}
+    with simulator(tmp_path, None) as upstream, bare(tmp_path, None, upstream) as contender:
+        upstream.pace(**LOADS["small"].pace)
+        client = httpx.Client(base_url=f"http://127.0.0.1:{contender.target.port}", trust_env=False)
+        with client:
+            whole = client.post(BARE_ENDPOINT.path, json=body)
+            streamed = client.post(BARE_ENDPOINT.stream_path, json={**body, "stream": True})
+
+    assert (200, "application/json") == (whole.status_code, whole.headers["content-type"].partition(";")[0])
+    assert whole.json()["choices"]
+    assert (200, True) == (streamed.status_code, streamed.text.endswith("data: [DONE]\n\n"))
+
+
+def test_bare_says_what_it_lacks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only this contender needs the package."""
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    with (
+        pytest.raises(StackError, match="no pyreqwest"),
+        bare(tmp_path, None, NobodyThere(tmp_path / "log")),
+    ):
+        pass
 
 
 def test_the_markdown_has_a_row_for_each_contender() -> None:
