@@ -45,7 +45,7 @@ format: $(VENV)/.dev  ## put the code into the project's form
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-bench: $(VENV)/.dev  ## the scenarios of the performance budget, against nginx in the same run
+bench: $(VENV)/.dev  ## the scenarios of the performance budget, against nginx and bare Sanic in the same run
 	@$(BIN)/python -m perf.bench
 
 compose-test:  ## docker compose for real: TLS, streams, scaling, a restart under load

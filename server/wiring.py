@@ -36,7 +36,7 @@ from services.watch import DeploymentWatch
 
 def build_services(settings: Settings, board: Board | None = None) -> Services:
     """Return one worker's services. Must be called in the worker's loop; opens nothing yet."""
-    board = board or Board(runtime.board_path(), columns=max(16, 4 * settings.workers))
+    board = board or Board(runtime.board_path(), columns=max(8, 3 * settings.workers))
     http = open_client()
     redis_options = _redis(settings)
     redis = stores.redis_client(redis_options) if redis_options else None

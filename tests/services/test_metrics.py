@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from prometheus_client import REGISTRY
+from hypothesis import given, strategies as st
+from prometheus_client import REGISTRY, CollectorRegistry, Histogram
 
 from services import metrics
 from services.calls import ANONYMOUS, Call, Reply
@@ -197,4 +198,22 @@ def test_trap_53_the_exposition_has_all_workers(tmp_path: Path) -> None:
     line = 'aicore_upstream_attempts_total{model="gpt-4o",outcome="ok",sub_account="main"}'
     assert [f"{line} 1.0", f"{line} 2.0"] == [
         next(one for one in run.stdout.splitlines() if one.startswith(line)) for run in runs
+    ]
+
+
+@given(st.lists(st.floats(0, 20) | st.sampled_from([0.05, 0.1, 10.0]), max_size=50))
+def test_many_values_at_once_count_like_one_by_one(values: list[float]) -> None:
+    """Every bucket, and the sum."""
+    one, many = (
+        Histogram("h", "h", buckets=(0.05, 0.1, 1, 10), registry=CollectorRegistry()) for _ in range(2)
+    )
+    for value in values:
+        one.observe(value)
+    metrics._observe(many, values)
+
+    told, expected = (
+        [sample for metric in each.collect() for sample in metric.samples] for each in (many, one)
+    )
+    assert [(s.name, s.labels, s.value) for s in expected if s.name != "h_created"] == [
+        (s.name, s.labels, pytest.approx(s.value)) for s in told if s.name != "h_created"
     ]
