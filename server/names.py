@@ -11,6 +11,7 @@ from server.keys import digest
 from server.settings import ClientKey
 from server.validation import Positions
 from services.options import ModelOptions, RuleOverrides, TimeoutOverrides
+from services.translation.rules import fault_of_default
 
 _KEYS = "secret_authentication_tokens"
 _SHORT_KEY_CHARACTERS = 16
@@ -44,6 +45,7 @@ def model_options(config: ConfigDocument, positions: Positions, faults: Faults) 
     _check_aliases(config, positions, faults)
     _check_fallbacks(config, positions, faults)
     _check_sub_accounts(config, positions, faults)
+    _check_defaults(config, positions, faults)
     return {name: _options(model) for name, model in config.models.items()}
 
 
@@ -91,6 +93,14 @@ def _check_fallbacks(config: ConfigDocument, positions: Positions, faults: Fault
             faults.follow(path, "names the model itself", "name another model, or remove it")
         elif known is not None and not any(fnmatchcase(fallback, name) for name in known):
             faults.follow(path, f'"{fallback}" is no configured model', unknown(fallback, known))
+
+
+def _check_defaults(config: ConfigDocument, positions: Positions, faults: Faults) -> None:
+    for model, options in config.models.items():
+        for name, value in options.defaults.items():
+            if wrong := fault_of_default(name, value):
+                path = positions.written(("models", model, "defaults", name))
+                faults.follow(path, f"does not fit: {wrong}", "write it as in a chat completions request")
 
 
 def _all_names(config: ConfigDocument) -> set[str] | None:

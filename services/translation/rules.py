@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
 from services.errors import BadRequest
 from services.translation import fields as f
 from services.translation.capabilities import FieldRule, FieldRules, ModelFacts
-from services.translation.conversation import Conversation, OutputFormat, Reasoning, ToolChoice
-from services.translation.efforts import effort_of
+from services.translation.conversation import SETTINGS, Conversation, OutputFormat, Reasoning, ToolChoice
+from services.translation.efforts import EFFORTS, effort_of
 from services.translation.fields import Fields
 
 # --- bodies that pass through ------------------------------------------------------------------------
@@ -160,6 +160,10 @@ def _effort(conversation: Conversation) -> str:
     return effort_of(conversation.reasoning) if conversation.reasoning else ""
 
 
+class _Format(msgspec.Struct):
+    type: Literal["json_object", "text"]
+
+
 # Defaults are written in the names of chat completions.
 _DEFAULTED: Mapping[str, tuple[str, Any]] = {
     "max_tokens": ("max_tokens", int),
@@ -169,6 +173,30 @@ _DEFAULTED: Mapping[str, tuple[str, Any]] = {
     "tool_choice": ("tool_choice", lambda mode: ToolChoice("any" if mode == "required" else mode)),
     "response_format": ("output", lambda wanted: OutputFormat() if wanted["type"] == "json_object" else None),
 }
+
+
+_DEFAULT_KINDS: Mapping[str, Any] = {
+    **SETTINGS,
+    "stop": str | list[str],
+    "max_tokens": int,
+    "max_completion_tokens": int,
+    "parallel_tool_calls": bool,
+    "reasoning_effort": Literal[EFFORTS],
+    "tool_choice": Literal["auto", "none", "required"],
+    "response_format": _Format,
+}
+
+
+def fault_of_default(name: str, value: Any) -> str:
+    """Return what is wrong with a configured default; empty for nothing, and for fields unknown here."""
+    kind = _DEFAULT_KINDS.get(name)
+    if kind is None:
+        return ""
+    try:
+        msgspec.convert(value, kind)
+    except msgspec.ValidationError as exc:
+        return str(exc)
+    return ""
 
 
 def _defaulted(conversation: Conversation, defaults: Fields) -> Conversation:

@@ -256,6 +256,13 @@ def test_a_fallback_that_cannot_exist_is_a_fault(read: Loader) -> None:
     assert faults["models.gpt-4o.fallbacks[0]"] == '"gpt-6" is no configured model; did you mean gpt-5?'
 
 
+def test_a_default_of_the_wrong_kind_is_a_fault(read: Loader) -> None:
+    """It would fail each request."""
+    faults = read.faults(document(models={"gpt-5": {"defaults": {"temperature": "hot", "new_field": 1}}}))
+
+    assert ["models.gpt-5.defaults.temperature"] == [*faults]
+
+
 def test_a_fallback_may_be_discovered_later(read: Loader) -> None:
     """Then its name cannot be checked."""
     assert read(document(models={"gpt-4o": {"fallbacks": ["gpt-6"]}})).models["gpt-4o"].fallbacks == (

@@ -11,7 +11,7 @@ from services.errors import BadRequest
 from services.translation import fields as f
 from services.translation.capabilities import FieldRule, ModelFacts
 from services.translation.conversation import Conversation, OutputFormat, Reasoning, Tool, ToolChoice
-from services.translation.rules import deterministic, suited
+from services.translation.rules import deterministic, fault_of_default, suited
 
 EMPTY = Conversation(turns=())
 
@@ -175,3 +175,37 @@ def test_what_this_way_to_the_model_takes_is_kept() -> None:
     left = suited(asked, rules, {}, takes=frozenset({"prompt_cache_key"}))
 
     assert ({"prompt_cache_key": "k"}, ("store",)) == (left.settings, left.dropped)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("temperature", 1),
+        ("stop", "END"),
+        ("stop", ["a"]),
+        ("reasoning_effort", "none"),
+        ("tool_choice", "required"),
+        ("response_format", {"type": "json_object"}),
+        ("max_tokens", 5),
+        ("from_the_future", object()),
+    ],
+)
+def test_a_default_that_fits_has_no_fault(name: str, value: Any) -> None:
+    """What nobody here knows is the upstream's to judge."""
+    assert "" == fault_of_default(name, value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("temperature", "hot"),
+        ("stop", 3),
+        ("reasoning_effort", "bogus"),
+        ("tool_choice", "f"),
+        ("response_format", {"type": "json_schema"}),
+        ("max_tokens", 1.5),
+    ],
+)
+def test_a_default_that_does_not_fit_is_a_fault(name: str, value: Any) -> None:
+    """Found when the gateway starts, not at each request."""
+    assert fault_of_default(name, value)
