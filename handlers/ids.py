@@ -8,7 +8,6 @@ import re
 from sanic import Request
 
 _SANE = re.compile(r"[\w.:-]{1,128}\Z", re.ASCII)
-_random = random.Random()
 
 
 def request_id(request: Request) -> str:
@@ -22,4 +21,5 @@ def request_id(request: Request) -> str:
 
 def new_id() -> str:
     """Return an id for a log line. Unique enough to find a request by; nothing is secret about it."""
-    return f"{_random.getrandbits(128):032x}"
+    # The module's own generator: it is seeded anew in a forked worker, one of ours would not be.
+    return f"{random.getrandbits(128):032x}"

@@ -21,8 +21,6 @@ from services.translation.fields import Fields
 from services.translation.replies import Inline, Prepared, Target
 from services.upstream import TimeLimits
 
-_random = random.Random()
-
 
 class Prepare(Protocol):
     """How a surface translates a request for a model."""
@@ -84,7 +82,8 @@ def prepare(ask: Ask, model: Model, deployment: Deployment, *, api_version: str)
 
 
 def _mint() -> tuple[str, int]:
-    return f"{_random.getrandbits(96):024x}", int(time.time())
+    # The module's own generator: it is seeded anew in a forked worker, one of ours would not be.
+    return f"{random.getrandbits(96):024x}", int(time.time())
 
 
 def caller_tag(caller: Caller) -> str:

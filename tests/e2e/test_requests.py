@@ -527,3 +527,15 @@ def test_a_key_of_another_caller_is_told_apart(shared: Stack) -> None:
 
     assert within(2, lambda: bool(lines()))
     assert "other" == lines()[0]["caller"]
+
+
+def test_ids_differ_between_workers(shared: Stack) -> None:
+    """Workers are forked: what was seeded before would make the same ids in each of them."""
+    heads, answers = [], []
+    for _ in range(40):  # each on a connection of its own, so that both workers get some
+        with shared.client() as http:
+            answer = http.post(CHAT, json=chat(model="amazon--nova-pro"))
+            heads.append(answer.headers["x-request-id"])
+            answers.append(answer.json()["id"])
+
+    assert (40, 40) == (len(set(heads)), len(set(answers)))
