@@ -252,23 +252,23 @@ def test_the_gateway_is_ready_without_any_tenant(tmp_path: Path) -> None:
         except httpx.HTTPError:
             return 0
 
+    def asked() -> int:
+        key = {"x-api-key": CLIENT_KEY}
+        return httpx.post(gateway.url + CHAT, json=chat(), headers=key, trust_env=False).status_code
+
     try:
         assert within(10, lambda: status("/health/live") == 200)
         assert 503 == status("/health/ready")
         with Simulator(write_config=tmp_path, port=port):
             assert within(15, lambda: status("/health/ready") == 200)
-            answer = httpx.post(
-                gateway.url + CHAT,
-                json=chat(),
-                headers={"x-api-key": CLIENT_KEY},
-                trust_env=False,
-            )
+            # The sub-accounts come back one after the other; the first makes it ready for what it has.
+            assert within(15, lambda: asked() == 200)
         process.send_signal(signal.SIGTERM)
         ended = process.wait(10)
     finally:
         processes.end(process)
 
-    assert (200, 0) == (answer.status_code, ended)
+    assert 0 == ended
 
 
 def test_the_main_process_says_where_it_serves(stack: Starter) -> None:
