@@ -50,17 +50,14 @@ def base64_of(vector: list[float]) -> msgspec.Raw:
     return f.raw(base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode())
 
 
-def _decoded(body: bytes, kind: Any) -> Any:
+def _decoded(decoder: msgspec.json.Decoder[f.T], body: bytes) -> f.T:
+    """Return the answer. Raises UpstreamBroken, or the UpstreamError that it reports instead."""
     try:
-        return msgspec.json.decode(body, type=kind)
-    except f.UNREADABLE as exc:
-        try:
-            failed = f.present(f.decoder.decode(body).get("error", f.ABSENT))
-        except f.UNREADABLE:
-            failed = False
-        if failed:
+        return f.decoded(decoder, body, f.ANSWER)
+    except UpstreamBroken as exc:
+        if f.present(f.decoded(f.decoder, body, f.ANSWER).get("error", f.ABSENT)):
             raise error_inside(body) from exc
-        raise UpstreamBroken(f"the upstream's answer cannot be read: {exc}") from exc
+        raise
 
 
 # --- NVIDIA: OpenAI's form with two members more -------------------------------------------------------
@@ -91,6 +88,9 @@ class _Titan(msgspec.Struct):
     tokens: int = msgspec.field(name="inputTextTokenCount", default=0)
 
 
+_titan = msgspec.json.Decoder(_Titan)
+
+
 def _titan_request(wanted: Wanted, target: Target) -> Sent:
     body: dict[str, Any] = {"inputText": wanted.texts[0]}
     if wanted.dimensions is not None:
@@ -99,7 +99,7 @@ def _titan_request(wanted: Wanted, target: Target) -> Sent:
 
 
 def _titan_answer(body: bytes) -> Vectors:
-    answer: _Titan = _decoded(body, _Titan)
+    answer = _decoded(_titan, body)
     return Vectors([answer.embedding], answer.tokens)
 
 
@@ -125,6 +125,8 @@ class _Prediction(msgspec.Struct):
 class _Predictions(msgspec.Struct):
     predictions: list[_Prediction]
 
+
+_predictions = msgspec.json.Decoder(_Predictions)
 
 # Vertex's task types for what other vendors call input types.
 _TASKS: Mapping[str, str] = {
@@ -156,8 +158,7 @@ def _task_of(wanted: Wanted) -> str:
 
 
 def _gemini_answer(body: bytes) -> Vectors:
-    answer: _Predictions = _decoded(body, _Predictions)
-    made = [one.embeddings for one in answer.predictions]
+    made = [one.embeddings for one in _decoded(_predictions, body).predictions]
     return Vectors([one.values for one in made], sum(int(one.statistics.token_count) for one in made))
 
 
@@ -185,6 +186,7 @@ class _Envelope(msgspec.Struct):
     final_result: _Result
 
 
+_envelope = msgspec.json.Decoder(_Envelope)
 _TYPES: Mapping[str, str] = {"query": "query", "passage": "document", "document": "document"}
 
 
@@ -204,7 +206,7 @@ def _orchestration_request(wanted: Wanted, target: Target) -> Sent:
 
 
 def _orchestration_answer(body: bytes) -> Vectors:
-    result = _decoded(body, _Envelope).final_result
+    result = _decoded(_envelope, body).final_result
     ordered = sorted(result.data, key=lambda one: one.index)
     return Vectors([one.embedding for one in ordered], result.usage.prompt_tokens)
 

@@ -120,11 +120,8 @@ def _is_base64(body: Fields) -> bool:
 
 def read_answer(body: bytes, *, model: str) -> Answer:
     """Return the caller's answer. Raises UpstreamBroken for what is none, UpstreamError for its error."""
-    try:
-        members = f.decoder.decode(body)
-        seen = _list.decode(body)
-    except f.UNREADABLE as exc:
-        raise UpstreamBroken(f"the upstream's answer cannot be read: {exc}") from exc
+    members = f.decoded(f.decoder, body, f.ANSWER)
+    seen = f.decoded(_list, body, f.ANSWER)
     if f.present(seen.error):
         raise error_inside(body)
     if not f.present(seen.data):
@@ -202,10 +199,8 @@ def shares(answer: Answer, bodies: Sequence[Fields]) -> list[Answer]:
 
 
 def _read_items(answer: Answer) -> list[_Item]:
-    try:
-        return sorted(_items.decode(_list.decode(answer.body).data), key=lambda item: item.index)
-    except f.UNREADABLE as exc:
-        raise UpstreamBroken(f"the upstream's vectors cannot be read: {exc}") from exc
+    items = f.decoded(_items, _list.decode(answer.body).data, "the upstream's vectors")
+    return sorted(items, key=lambda item: item.index)
 
 
 def _model_of(answer: Answer) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,27 +16,16 @@ from services.errors import (
     UpstreamMissing,
     UpstreamRefused,
     UpstreamTimeout,
+    UpstreamUnauthorized,
 )
 from services.translation.fields import UNREADABLE
 
 _MAX_TEXT = 2_000
-_LIMIT_MARKS = frozenset(
-    # wire §6.4, as error codes and types
-    {
-        "429",
-        "too_many_requests",
-        "rate_limit_exceeded",
-        "rate_limit_error",
-        "overloaded_error",
-        "throttling_exception",
-        "throttlingexception",
-    }
-)
-
+_NUMBER = re.compile(r"[0-9]{1,9}(\.[0-9]+)?")
+_WAITS: Mapping[str, float] = {"retry-after": 1, "x-retry-after": 1, "retry-after-ms": 0.001}
+"""Header → what its number counts, in seconds."""
 
 _FILTER = "Filtering Module"  # wire §6.3; what it refuses, it refuses again
-
-
 _MODELS_OWN = frozenset({"invalid_request_error", "not_found_error"})
 """Error types that only models' own APIs have; the AI API's error objects have none (wire §6.1)."""
 
@@ -57,7 +47,7 @@ class Fault(msgspec.Struct, frozen=True):
 
 # wire §6.2: status -> (class, status for the caller). Other 4xx are refusals, other 5xx failures.
 _BY_STATUS: Mapping[int, tuple[type[UpstreamError], int]] = {
-    401: (UpstreamDenied, 502),
+    401: (UpstreamUnauthorized, 502),
     403: (UpstreamDenied, 502),
     404: (UpstreamMissing, 404),
     408: (UpstreamTimeout, 504),
@@ -73,6 +63,40 @@ _BY_STATUS: Mapping[int, tuple[type[UpstreamError], int]] = {
     529: (UpstreamFailed, 503),
 }
 
+# The same, for what a working deployment says of something behind it: our token and its own URL were right.
+_BEHIND: Mapping[int, tuple[type[UpstreamError], int]] = {
+    **_BY_STATUS,
+    401: (UpstreamFailed, 502),
+    404: (UpstreamRefused, 404),
+}
+
+# The status that an error inside a 200 would have had, by its code or type: any vendor's, in lower case.
+_WORDS: Mapping[int, tuple[str, ...]] = {
+    400: (
+        "invalid_request_error", "invalid_request", "bad_request",
+        "content_filter", "content_policy_violation", "responsibleaipolicyviolation",  # wire §6.3
+        "context_length_exceeded", "string_above_max_length",
+        "invalid_argument", "failed_precondition", "out_of_range",  # Google's
+        "validationexception",  # AWS's
+        # of a Responses object, as OpenAI's SDK lists them
+        "invalid_prompt", "bio_policy", "misalignment_policy_violation",
+        "invalid_image", "invalid_image_format", "invalid_image_mode", "invalid_image_url",
+        "invalid_base64_image", "image_too_large", "image_too_small", "image_parse_error",
+        "image_content_policy_violation", "image_file_too_large", "image_file_not_found",
+        "unsupported_image_media_type", "empty_image_file", "failed_to_download_image",
+    ),
+    413: ("request_too_large",),
+    429: (  # wire §6.4
+        "too_many_requests", "rate_limit_exceeded", "rate_limit_error", "insufficient_quota",
+        "throttling_exception", "throttlingexception", "servicequotaexceededexception",
+        "resource_exhausted",
+    ),
+    503: ("unavailable", "serviceunavailableexception", "modelnotreadyexception"),
+    504: ("timeout_error", "deadline_exceeded", "modeltimeoutexception"),
+    529: ("overloaded_error",),
+}  # fmt: skip
+_STATUS_OF: Mapping[str, int] = {word: status for status, words in _WORDS.items() for word in words}
+
 _ADVICE: Mapping[int, str] = {
     401: "SAP AI Core refused the gateway's token; run `aicore-gateway check`",
     403: "SAP AI Core refused access: usually a wrong resource group or a missing entitlement; "
@@ -84,58 +108,64 @@ _ADVICE: Mapping[int, str] = {
 def error_for(status: int, body: bytes, *, retry_after: float | None = None) -> UpstreamError:
     """Return the error for an answer with a status of 400 or more. `retry_after` in seconds."""
     fault = read_fault(body)
-    if fault.location:
-        return _orchestration_error(status, fault, retry_after)
-    if status == 404 and fault.kind in _MODELS_OWN:  # the deployment works: something behind it is missing
-        return _refused(status, fault)
-    kind, shown = _BY_STATUS.get(status, _other(status))
-    public = _ADVICE.get(status) or fault.message or f"the upstream answered {status} without a reason"
-    error = kind(
-        f"upstream answered {status}: {fault.message}", public=public, status=shown, retry_after=retry_after
-    )
-    if status not in _ADVICE:  # there the words are ours
-        _take_words(error, fault)
-    return error
-
-
-def _refused(status: int, fault: Fault) -> UpstreamError:
-    error = UpstreamRefused(
-        f"upstream answered {status}: {fault.message}", public=fault.message, status=status, code="not_found"
-    )
-    _take_words(error, fault)
-    return error
-
-
-def _orchestration_error(status: int, fault: Fault, retry_after: float | None = None) -> UpstreamError:
-    """Return the error for what one of orchestration's modules reports: its deployment is there and works."""
-    kind, shown = _BY_STATUS.get(status, _other(status))
-    if status == 404:  # a template or a configuration that does not exist
-        kind = UpstreamRefused
-    wait = fault.retry_after if retry_after is None else retry_after
-    message = fault.message or f"{fault.location} failed without a reason"
-    error = kind(
-        f"upstream answered {status} ({fault.location}): {fault.message}",
-        public=message,
+    waits = [wait for wait in (retry_after, fault.retry_after) if wait is not None]
+    fault = msgspec.structs.replace(fault, retry_after=max(waits, default=None))
+    what = f"answered {status}"
+    if fault.location or (status == 404 and fault.kind in _MODELS_OWN):
+        return _told(_BEHIND, status, fault, what)
+    if status not in _ADVICE:
+        return _told(_BY_STATUS, status, fault, what)
+    kind, shown = _BY_STATUS[status]
+    return kind(
+        f"the upstream {what}: {fault.message}",
+        public=_ADVICE[status],
         status=shown,
-        retry_after=wait,
+        retry_after=fault.retry_after,
     )
-    _take_words(error, fault)
-    if status == 400 and fault.location.startswith(_FILTER):
-        error.code = "content_filter"
-    return error
 
 
 def error_inside(body: bytes | msgspec.Raw) -> UpstreamError:
     """Return the error for an error object that came inside a 200 (wire §6.4)."""
     fault = read_fault(bytes(body))
-    if fault.location and fault.code.isdigit() and int(fault.code) >= 400:
-        return _orchestration_error(int(fault.code), fault)
-    limited = bool({fault.code.lower(), fault.kind.lower()} & _LIMIT_MARKS)
-    kind = UpstreamLimited if limited else UpstreamFailed
-    message = fault.message or "the upstream reported an error without a reason"
-    error = kind(f"upstream error inside a 200: {message}", public=message)
-    _take_words(error, fault)
+    return _told(_BEHIND, _status_inside(fault), fault, "reported an error")
+
+
+def _told(
+    meanings: Mapping[int, tuple[type[UpstreamError], int]], status: int, fault: Fault, what: str
+) -> UpstreamError:
+    """Return the error in the upstream's own words."""
+    kind, shown = meanings.get(status, _other(status))
+    where = f" ({fault.location})" if fault.location else ""
+    silent = f"{fault.location} failed" if fault.location else f"the upstream {what}"
+    error = kind(
+        f"the upstream {what}{where}: {fault.message}",
+        public=fault.message or f"{silent} without a reason",
+        status=shown,
+        retry_after=fault.retry_after,
+        param=fault.param,
+        code=_code(status, fault),
+    )
+    error.extra = fault.extra
     return error
+
+
+def _code(status: int, fault: Fault) -> str | None:
+    """Return the code that says more than the error's class does."""
+    if status == 400 and fault.location.startswith(_FILTER):
+        return "content_filter"
+    if fault.code and not fault.code.isdecimal():
+        return fault.code
+    return "not_found" if status == 404 else None
+
+
+def _status_inside(fault: Fault) -> int:
+    """Return the status that the error would have had; 502 where nothing says it."""
+    for word in (fault.code, fault.kind):
+        if word.isdecimal() and 400 <= int(word) <= 599:
+            return int(word)
+        if status := _STATUS_OF.get(word.lower()):
+            return status
+    return 502
 
 
 def read_fault(body: bytes) -> Fault:
@@ -184,19 +214,12 @@ def _verdicts(results: object) -> dict[str, Any]:
 
 
 def _wait(headers: object) -> float | None:
-    """Return the seconds of the header that says when to come back."""
+    """Return the seconds until the latest time that a header names. Dates are not read: there is no clock."""
     if not isinstance(headers, dict):
         return None
     named = {str(name).lower(): str(value).strip() for name, value in headers.items()}
-    wait = named.get("retry-after") or named.get("x-retry-after") or ""
-    return float(wait) if wait.isdecimal() else None
-
-
-def _take_words(error: UpstreamError, fault: Fault) -> None:
-    error.param = fault.param
-    error.extra = fault.extra
-    if fault.code and not fault.code.isdigit():
-        error.code = fault.code
+    found = [(_NUMBER.fullmatch(named.get(name, "")), unit) for name, unit in _WAITS.items()]
+    return max((float(number[0]) * unit for number, unit in found if number), default=None)
 
 
 def _other(status: int) -> tuple[type[UpstreamError], int]:

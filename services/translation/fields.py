@@ -12,7 +12,7 @@ from typing import Any, TypeVar, cast
 
 import msgspec
 
-from services.errors import BadRequest
+from services.errors import BadRequest, UpstreamBroken
 
 T = TypeVar("T")
 Fields = dict[str, msgspec.Raw]
@@ -22,6 +22,10 @@ ABSENT = msgspec.Raw(b"")
 
 UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 """What decoding raises for bytes that are no JSON, no UTF-8, or nested too deeply."""
+
+ANSWER = "the upstream's answer"
+FRAME = "a frame of the upstream's stream"
+"""What `decoded` is given nearly always."""
 
 decoder = msgspec.json.Decoder(Fields)
 _encode = msgspec.json.encode
@@ -59,6 +63,22 @@ def read(fields: Mapping[str, msgspec.Raw], name: str, kind: type[T]) -> T | Non
         raise BadRequest(f"'{name}' must be {_WORDS.get(kind, 'an object')}", param=name) from exc
     except UnicodeDecodeError as exc:
         raise BadRequest(f"'{name}' is not UTF-8", param=name) from exc
+
+
+def decoded(decoder: msgspec.json.Decoder[T], data: bytes, what: str) -> T:
+    """Return something that the upstream sent. Raises UpstreamBroken that says what cannot be read."""
+    try:
+        return decoder.decode(data)
+    except UNREADABLE as exc:
+        raise UpstreamBroken(f"{what} cannot be read: {exc}") from exc
+
+
+def text_of(data: bytes, what: str) -> str:
+    """Return something that the upstream sent, as text. Raises UpstreamBroken where it is not UTF-8."""
+    try:
+        return data.decode()
+    except UnicodeDecodeError as exc:
+        raise UpstreamBroken(f"{what} is not UTF-8") from exc
 
 
 @cache

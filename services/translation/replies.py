@@ -64,6 +64,8 @@ class Answer(msgspec.Struct):
 class Relay(Protocol):
     """Turns the upstream's stream into the caller's. A new one for each response; never reused."""
 
+    began: bool
+    """Content was taken: text, thinking, a call's arguments, a finish reason. What opens a stream is none."""
     done: bool
     """The upstream said that nothing more comes."""
     failure: UpstreamError | None

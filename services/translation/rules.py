@@ -82,11 +82,11 @@ def _decoded(name: str, value: msgspec.Raw) -> Any:
 
 def deterministic(settings: Mapping[str, Any]) -> bool:
     """Whether a temperature of 0 or a seed asks for the same answer each time. Values may be encoded."""
-    temperature, seed = (_plain(settings.get(name)) for name in ("temperature", "seed"))
-    return seed is not None or (isinstance(temperature, int | float) and temperature == 0)
+    return _plain(settings.get("seed")) is not None or _plain(settings.get("temperature")) == 0
 
 
 def _plain(value: Any) -> Any:
+    """Return the value itself, None for one that cannot be read."""
     if not isinstance(value, msgspec.Raw):
         return value
     try:

@@ -28,7 +28,8 @@ def safe(name: str) -> str:
 
 def renamed(conversation: Conversation) -> tuple[Conversation, Mapping[str, str]]:
     """Return the conversation with safe tool names and ids, and safe → original for changed names."""
-    originals = {safe(tool.name): tool.name for tool in conversation.tools if safe(tool.name) != tool.name}
+    named = ((safe(tool.name), tool.name) for tool in conversation.tools)
+    originals = {name: original for name, original in named if name != original}
     if not originals and all(_fits(block) for block in conversation.blocks()):
         return conversation, {}
     choice = conversation.tool_choice and _choice_made_safe(conversation.tool_choice)
@@ -51,7 +52,8 @@ def _choice_made_safe(choice: ToolChoice) -> ToolChoice:
 
 
 def _fits(block: Block) -> bool:
-    return block == _made_safe(block)
+    made = _made_safe(block)
+    return made is block or made == block
 
 
 def _made_safe(block: Block) -> Block:

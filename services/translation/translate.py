@@ -19,13 +19,13 @@ from services.translation.conversation import Block, Conversation, Document, Ima
 from services.translation.dialects import Caller, Reader, ReplyInfo, Sent, Upstream, Writer
 from services.translation.efforts import effort_of
 from services.translation.estimate import estimated_tokens
-from services.translation.events import Counted, Event, Stopped, TextPiece, ToolOpened
+from services.translation.events import Counted, Event, Started, Stopped, TextPiece, ToolOpened
 from services.translation.fields import ABSENT, Fields, present, read
-from services.translation.frames import SSEParser
 from services.translation.replies import Answer, Inline, Prepared, Relay, Target, Usage
 from services.translation.rules import deterministic, suited
 from services.translation.structured import Unwrapping, emulated
 from services.translation.through import THROUGH
+from services.translation.through.relay import FrameRelay
 from services.translation.toolnames import renamed
 from services.translation.upstreams import UPSTREAMS
 
@@ -210,8 +210,7 @@ class _Journey:
     def _answer(self, body: bytes) -> Answer:
         told = self._telling()
         events = told.feed(self._upstream.answer(body, self._info))
-        if not told.finish_reason:
-            raise UpstreamBroken("the upstream's answer has no finish reason")
+        told.end()
         return Answer(
             body=self._caller.render(events, self._info), usage=told.usage, finish_reason=told.finish_reason
         )
@@ -248,6 +247,11 @@ class Telling:
             events = self._unwrapping.feed(events)
         return [self._told(event) for event in events]
 
+    def end(self) -> None:
+        """Raise UpstreamBroken when no finish reason was seen."""
+        if not self.finish_reason:
+            raise UpstreamBroken("the upstream's answer ended before its finish reason")
+
     def _told(self, event: Event) -> Event:
         match event:
             case ToolOpened(name=name):
@@ -265,16 +269,16 @@ class Telling:
         return event
 
 
-class Translation:
-    """One stream on its way from an upstream's dialect to a caller's."""
+_METADATA = (Started, ToolOpened, Counted)
+"""Events that are no content."""
 
-    def __init__(self, reader: Reader, writer: Writer, telling: Telling) -> None:
-        self.done = False
-        self.failure: UpstreamError | None = None
-        self._reader = reader
+
+class _Told:
+    """A stream as the caller gets it, whether its answer comes in frames or whole."""
+
+    def __init__(self, writer: Writer, telling: Telling) -> None:
         self._writer = writer
         self._telling = telling
-        self._parser = SSEParser()
 
     @property
     def usage(self) -> Usage | None:
@@ -286,64 +290,56 @@ class Translation:
         """Why the model stopped; empty before."""
         return self._telling.finish_reason
 
-    def feed(self, chunk: bytes) -> bytes:
-        """Return the caller's bytes. Raises UpstreamError for a frame that is broken or reports one."""
-        out: list[bytes] = []
-        try:
-            for data in self._parser.feed(chunk):
-                self._take(data, out)
-        except UpstreamError as exc:
-            if not any(out):
-                raise
-            self.failure = exc  # what came before it is still the caller's
-        return b"".join(out)
-
-    def close(self) -> bytes:
-        """Return the stream's end. Raises UpstreamBroken when no finish reason was seen."""
-        out: list[bytes] = []
-        for data in self._parser.close():
-            self._take(data, out)
-        self._write(self._reader.close(), out)
-        if not self._telling.finish_reason:
-            raise UpstreamBroken("the upstream's stream ended before its finish reason")
-        out.append(self._writer.close())
-        return b"".join(out)
-
     def fail(self, error: GatewayError) -> bytes:
         """Return the end of a stream that cannot be completed."""
         return self._writer.fail(error)
 
-    def _take(self, data: bytes, out: list[bytes]) -> None:
-        if not self.done:
-            self._write(self._reader.feed(data), out)
-            self.done = self._reader.done
-
-    def _write(self, events: Sequence[Event], out: list[bytes]) -> None:
+    def _written(self, events: Sequence[Event]) -> bytes:
         feed = self._writer.feed
-        for event in self._telling.feed(events):
-            out.append(feed(event))
+        return feed(events[0]) if len(events) == 1 else b"".join([feed(event) for event in events])
+
+    def _end(self) -> bytes:
+        self._telling.end()
+        return self._writer.close()
 
 
-class _Replay:
-    """A stream for the caller from an answer that comes whole."""
+class Translation(_Told, FrameRelay):
+    """One stream on its way from an upstream's dialect to a caller's."""
+
+    def __init__(self, reader: Reader, writer: Writer, telling: Telling) -> None:
+        _Told.__init__(self, writer, telling)
+        FrameRelay.__init__(self)
+        self._reader = reader
+
+    def close(self) -> bytes:
+        """Return the stream's end. Raises UpstreamBroken when no finish reason was seen."""
+        rest = self._rest()
+        return rest + self._taken(self._reader.close()) + self._end()
+
+    def _frame(self, data: bytes) -> bytes:
+        if self.done:
+            return b""
+        events = self._reader.feed(data)
+        self.done = self._reader.done
+        return self._taken(events)
+
+    def _taken(self, events: Sequence[Event]) -> bytes:
+        events = self._telling.feed(events)
+        if not self.began:
+            self.began = any(not isinstance(event, _METADATA) for event in events)
+        return self._written(events)
+
+
+class _Replay(_Told):
+    """A stream for the caller from an answer that comes whole: nothing before its end."""
 
     def __init__(self, answer: Callable[[bytes], Sequence[Event]], writer: Writer, telling: Telling) -> None:
+        super().__init__(writer, telling)
+        self.began = False
         self.done = False
         self.failure: UpstreamError | None = None
         self._answer = answer
-        self._writer = writer
-        self._telling = telling
         self._body = bytearray()
-
-    @property
-    def usage(self) -> Usage | None:
-        """Tokens, once all is here."""
-        return self._telling.usage
-
-    @property
-    def finish_reason(self) -> str:
-        """Why the model stopped, once all is here."""
-        return self._telling.finish_reason
 
     def feed(self, chunk: bytes) -> bytes:
         """Keep a piece of the answer. Raises UpstreamBroken for one without end."""
@@ -354,12 +350,7 @@ class _Replay:
 
     def close(self) -> bytes:
         """Return the whole stream. Raises UpstreamError."""
-        events = self._telling.feed(self._answer(bytes(self._body)))
-        out = [self._writer.feed(event) for event in events]
-        if not self._telling.finish_reason:
-            raise UpstreamBroken("the upstream's answer has no finish reason")
-        return b"".join([*out, self._writer.close()])
-
-    def fail(self, error: GatewayError) -> bytes:
-        """Return the end of a stream that cannot be completed."""
-        return self._writer.fail(error)
+        written = self._written(self._telling.feed(self._answer(bytes(self._body))))
+        end = self._end()
+        self.began = True
+        return written + end

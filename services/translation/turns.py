@@ -37,6 +37,7 @@ FILLER = Text(".")
 """Says nothing, where an upstream wants the user to have said something (wire §8.2)."""
 
 _Members = dict[str, msgspec.Raw]
+_Thought = Thinking | Redacted
 _NO_PARAMETERS: Mapping[str, Any] = {"type": "object", "properties": {}}
 _FREEFORM: Mapping[str, Any] = {
     "type": "object",
@@ -63,13 +64,16 @@ def arranged(conversation: Conversation, *origins: str) -> tuple[tuple[Text, ...
     `opened_by_user` at once: what most upstreams need.
     """
     system, turns = hoisted(conversation)
-    kept = (Turn(turn.role, tuple(_replayed(turn.blocks, origins))) for turn in turns)
+    kept = (
+        Turn(turn.role, tuple(block for block in turn.blocks if not _is_lost(block, origins)))
+        for turn in turns
+    )
     return system, opened_by_user(merged(kept))
 
 
 def forgets_thinking(conversation: Conversation, *origins: str) -> bool:
     """Whether there is thinking that none of `origins` signed, so that `arranged` leaves it out."""
-    return any(len(tuple(_replayed(turn.blocks, origins))) < len(turn.blocks) for turn in conversation.turns)
+    return any(_is_lost(block, origins) for block in conversation.blocks())
 
 
 def hoisted(conversation: Conversation) -> tuple[tuple[Text, ...], tuple[Turn, ...]]:
@@ -78,12 +82,13 @@ def hoisted(conversation: Conversation) -> tuple[tuple[Text, ...], tuple[Turn, .
     System turns in mid-conversation go to the end of the system texts, in order: their place is lost
     (wire §8.2). Raises BadRequest for one that holds anything but text.
     """
-    texts = list(conversation.system)
+    texts, rest = list(conversation.system), []
     for turn in conversation.turns:
         if turn.role == "system":
             texts += (_system_text(block, conversation) for block in turn.blocks)
-    rest = tuple(turn for turn in conversation.turns if turn.role != "system")
-    return tuple(text for text in texts if not _is_blank(text)), rest
+        else:
+            rest.append(turn)
+    return tuple(text for text in texts if not _is_blank(text)), tuple(rest)
 
 
 def merged(turns: Iterable[Turn]) -> tuple[Turn, ...]:
@@ -97,8 +102,9 @@ def merged(turns: Iterable[Turn]) -> tuple[Turn, ...]:
     for role, group in groupby(cleaned, key=lambda turn: turn.role):
         blocks = [block for turn in group for block in turn.blocks]
         if len(blocks) > 1:
-            blocks = [block for block in blocks if block is not FILLER] or [FILLER]
-        alternating.append(Turn(role, tuple(sorted(blocks, key=_is_no_result))))
+            said = (block for block in blocks if block is not FILLER)
+            blocks = sorted(said, key=_is_no_result) or [FILLER]
+        alternating.append(Turn(role, tuple(blocks)))
     return tuple(alternating)
 
 
@@ -113,8 +119,8 @@ def _system_text(block: Block, conversation: Conversation) -> Text:
     return block
 
 
-def _replayed(blocks: Iterable[Block], origins: tuple[str, ...]) -> Iterable[Block]:
-    return (b for b in blocks if not isinstance(b, Thinking | Redacted) or replayable(b, *origins))
+def _is_lost(block: Block, origins: tuple[str, ...]) -> bool:
+    return isinstance(block, _Thought) and not replayable(block, *origins)
 
 
 def _cleaned(turn: Turn) -> Turn:
@@ -157,6 +163,25 @@ def arguments_object(arguments: str) -> msgspec.Raw:
 def parameters(tool: Tool) -> Mapping[str, Any]:
     """Return the JSON Schema of a tool's arguments; a freeform tool takes one string, `input`."""
     return _FREEFORM if tool.freeform else tool.schema or _NO_PARAMETERS
+
+
+# --- what cannot be said -----------------------------------------------------------------------------
+
+
+def unsaid(conversation: Conversation, origin: str) -> Iterable[str]:
+    """Yield what dialects cannot say that are not OpenAI's. `origin` is the one whose thinking goes back."""
+    if forgets_thinking(conversation, origin):
+        yield "unsigned thinking"
+    if any(tool.strict for tool in conversation.tools):
+        yield "strict"
+    if chooses_from_nothing(conversation):
+        yield "tool_choice"
+
+
+def chooses_from_nothing(conversation: Conversation) -> bool:
+    """Whether it is said how tools are to be called, and there are none."""
+    choice = conversation.tool_choice
+    return choice is not None and choice.mode != "none" and not conversation.tools
 
 
 # --- pictures and documents --------------------------------------------------------------------------
@@ -208,3 +233,13 @@ def document_text(document: Document, conversation: Conversation) -> str | None:
             f"a document of type '{document.media_type}' is no base64-encoded UTF-8 text",
             param=conversation.name_of("messages"),
         ) from exc
+
+
+def as_text(block: Block, conversation: Conversation) -> str | None:
+    """Return what can stand as text, None for what cannot. Raises BadRequest as `document_text` does."""
+    if isinstance(block, Text):
+        return block.text
+    if not isinstance(block, Document):
+        return None
+    text = document_text(block, conversation)
+    return None if text is None else "\n\n".join(filter(None, (block.title, block.context, text)))

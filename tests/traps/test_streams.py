@@ -104,7 +104,7 @@ def _openings() -> Mapping[str, tuple[bytes, bytes]]:
         "gpt-5.3-codex": (sse(created, failed), sse(error)),
         CLAUDE: (
             json_sse(CLAUDE_EVENTS[:1]),
-            b'data: {"type":"error","error":{"type":"overloaded_error"}}\n\n',
+            b'data: {"type":"error","error":{"type":"rate_limit_error"}}\n\n',
         ),
         NOVA: (repr_sse(CONVERSE[:1]), b"data: {'throttlingException': {'message': 'slowly'}}\n\n"),
         GEMINI: (b": nothing yet\n\n", limited),
@@ -119,11 +119,12 @@ OPENINGS = _openings()
 @pytest.mark.parametrize("model", OPENINGS)
 @pytest.mark.parametrize("surface", CALLERS)
 def test_trap_14_a_throttle_behind_the_opening_can_still_be_got_around(surface: str, model: str) -> None:
-    """Trap 14: no byte goes out before there is content, so another deployment can be asked."""
+    """Trap 14: what is held back until there is content; so another deployment can be asked."""
     opening, throttle = OPENINGS[model]
     way = relay(surface, model)
+    way.feed(opening)
 
-    assert b"" == way.feed(opening)
+    assert not way.began
     with pytest.raises(UpstreamLimited) as limited:
         way.feed(throttle)
     assert limited.value.retryable

@@ -181,10 +181,12 @@ def wants_usage(body: Fields, dropped: list[str]) -> bool:
 
 
 def _settings(body: Fields) -> dict[str, Any]:
-    ruled = {name: take(body, name, _ANYTHING) for name in _RULED if name in body}
-    return take_settings(body, _SETTINGS) | {
-        name: asked for name, asked in ruled.items() if asked is not None
-    }
+    settings = take_settings(body, _SETTINGS)
+    for name in _RULED:
+        asked = take(body, name, _ANYTHING)
+        if asked is not None:
+            settings[name] = asked
+    return settings
 
 
 def _reasoning(body: Fields) -> Reasoning | None:
@@ -207,7 +209,9 @@ def _output(body: Fields, dropped: list[str]) -> OutputFormat | None:
 
 
 def _tools_of(body: Fields, dropped: list[str]) -> tuple[Tool, ...]:
-    asked = take_whole(body, "tools", _TOOLS, dropped) or []
+    asked = take_whole(body, "tools", _TOOLS, dropped)
+    if not asked:
+        return ()
     dropped += (
         f"tools[{n}].custom.format"
         for n, tool in enumerate(asked)

@@ -13,7 +13,7 @@ import msgspec
 
 from services.translation.conversation import Conversation, Redacted, Text, Thinking, ToolUse
 from services.translation.dialects import ReplyInfo
-from services.translation.events import Cited, Event, StopReason, Tokens, collect
+from services.translation.events import Cited, Event, Message, StopReason, Tokens, collect
 from services.translation.signatures import seal
 
 _encode = msgspec.json.encode
@@ -33,10 +33,11 @@ FINISH_REASONS: Mapping[StopReason, str] = {
 
 def usage_of(tokens: Tokens) -> dict[str, Any]:
     """Return OpenAI's usage object."""
+    prompt = tokens.prompt
     return {
-        "prompt_tokens": tokens.prompt,
+        "prompt_tokens": prompt,
         "completion_tokens": tokens.output,
-        "total_tokens": tokens.prompt + tokens.output,
+        "total_tokens": prompt + tokens.output,
         "prompt_tokens_details": {
             "cached_tokens": tokens.cache_read,
             "cache_write_tokens": tokens.cache_write,
@@ -108,24 +109,9 @@ def render(events: Sequence[Event], info: ReplyInfo) -> bytes:
     """Return a `chat.completion` object."""
     whole = collect(events)
     habits = Habits(info.conversation)
-    uses = [block for block in whole.blocks if isinstance(block, ToolUse)]
-    thoughts = [block for block in whole.blocks if isinstance(block, Thinking | Redacted)]
-    said = any(isinstance(block, Text) for block in whole.blocks)
-    message: dict[str, Any] = {
-        "role": "assistant",
-        "content": None if not said and (uses or whole.refusal) else whole.text,
-        "refusal": whole.refusal or None,
-    }
-    extras = {
-        "reasoning_content": "".join(block.text for block in thoughts if isinstance(block, Thinking)),
-        "thinking_blocks": [proof_of(block) for block in thoughts if _is_proven(block)],
-        "annotations": [annotation_of(cited) for cited in whole.citations if cited.url],
-        **_calls(uses, habits),
-    }
-    message |= {name: value for name, value in extras.items() if value}
     choice = {
         "index": 0,
-        "message": message,
+        "message": _message(whole, habits),
         "logprobs": None,
         "finish_reason": habits.finish_reason(whole.stop.reason),
     }
@@ -141,12 +127,46 @@ def render(events: Sequence[Event], info: ReplyInfo) -> bytes:
     )
 
 
+def _message(whole: Message, habits: Habits) -> dict[str, Any]:
+    texts: list[str] = []
+    uses: list[ToolUse] = []
+    thoughts: list[Thinking | Redacted] = []
+    for block in whole.blocks:
+        match block:
+            case Text(text):
+                texts.append(text)
+            case ToolUse():
+                uses.append(block)
+            case _:
+                thoughts.append(block)
+    message: dict[str, Any] = {
+        "role": "assistant",
+        "content": None if not texts and (uses or whole.refusal) else "".join(texts),
+        "refusal": whole.refusal or None,
+    }
+    if thoughts:
+        message |= _thoughts(thoughts)
+    if sources := [annotation_of(cited) for cited in whole.citations if cited.url]:
+        message["annotations"] = sources
+    if uses:
+        message |= _calls(uses, habits)
+    return message
+
+
+def _thoughts(thoughts: Sequence[Thinking | Redacted]) -> dict[str, Any]:
+    told = {
+        "reasoning_content": "".join(block.text for block in thoughts if isinstance(block, Thinking)),
+        "thinking_blocks": [proof_of(block) for block in thoughts if _is_proven(block)],
+    }
+    return {name: value for name, value in told.items() if value}
+
+
 def _is_proven(block: Thinking | Redacted) -> bool:
     return isinstance(block, Redacted) or bool(block.signature)
 
 
 def _calls(uses: Sequence[ToolUse], habits: Habits) -> dict[str, Any]:
-    if habits.legacy and uses:
+    if habits.legacy:
         # It has room for one call only; the model makes another again when it has the first one's result.
         return {"function_call": {"name": uses[0].name, "arguments": uses[0].arguments}}
     return {"tool_calls": [habits.call(use.id, use.name, use.arguments, use.signature) for use in uses]}

@@ -7,7 +7,7 @@ carried so that thinking can go back: `thinking_blocks`, `reasoning_content` and
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -143,7 +143,7 @@ def read_messages(body: Fields, dropped: list[str]) -> tuple[tuple[Text, ...], t
             system += _system(message)
         else:
             turns.append(reading.turn(message, n))
-    if any(one.name for one in messages if not isinstance(one, _FunctionResult)):
+    if any(one.name and not isinstance(one, _FunctionResult) for one in messages):
         dropped.append("messages.name")
     return tuple(system), tuple(turns)
 
@@ -190,7 +190,7 @@ class _Reading:
 
 
 def _system(message: _System) -> tuple[Text, ...]:
-    said = tuple(one for one in blocks(message.content, "") if isinstance(one, Text))
+    said = cast(tuple[Text, ...], blocks(message.content, ""))  # the form has no other parts
     return marked(said, message.cache_control)
 
 

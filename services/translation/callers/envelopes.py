@@ -16,6 +16,7 @@ _ANTHROPIC_TYPES: Mapping[int, str] = {
     402: "billing_error",
     403: "permission_error",
     404: "not_found_error",
+    408: "timeout_error",
     413: "request_too_large",
     429: "rate_limit_error",
     503: "overloaded_error",
@@ -28,11 +29,14 @@ _GOOGLE_STATUSES: Mapping[int, str] = {
     401: "UNAUTHENTICATED",
     403: "PERMISSION_DENIED",
     404: "NOT_FOUND",
+    408: "DEADLINE_EXCEEDED",
+    409: "ABORTED",
     413: "INVALID_ARGUMENT",
     429: "RESOURCE_EXHAUSTED",
     499: "CANCELLED",
     503: "UNAVAILABLE",
     504: "DEADLINE_EXCEEDED",
+    529: "UNAVAILABLE",
 }
 
 _BEDROCK_EXCEPTIONS: Mapping[int, str] = {
@@ -45,6 +49,7 @@ _BEDROCK_EXCEPTIONS: Mapping[int, str] = {
     429: "throttlingException",
     503: "serviceUnavailableException",
     504: "modelTimeoutException",
+    529: "serviceUnavailableException",
 }
 
 

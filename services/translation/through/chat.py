@@ -22,7 +22,7 @@ from services.translation.frames import DONE, event
 from services.translation.replies import Answer, Prepared, Target, Usage
 from services.translation.rules import apply_rules, deterministic, with_defaults
 from services.translation.through.chat_messages import without_extensions
-from services.translation.through.relay import FrameRelay
+from services.translation.through.relay import FrameRelay, says_more
 
 _TRUE = msgspec.Raw(b"true")
 _encode = msgspec.json.encode
@@ -49,7 +49,17 @@ class _Chunk(msgspec.Struct, gc=False):
     prompt_filter_results: msgspec.Raw = f.ABSENT
 
 
+class _Open(msgspec.Struct):
+    """The same, while nothing has begun: whatever may be in it counts."""
+
+    choices: list[dict[str, Any]]
+
+
 _chunk = msgspec.json.Decoder(_Chunk)
+_open = msgspec.json.Decoder(_Open)
+_ROLE = frozenset({"role"})
+_METADATA = frozenset({"index", "delta", "logprobs", "content_filter_results", "content_filter_offsets"})
+"""Members of a choice that are no content."""
 
 
 # --- request ---------------------------------------------------------------------------------------
@@ -108,10 +118,7 @@ def _path(path: str, facts: ModelFacts, api_version: str) -> str:
 
 def read_answer(body: bytes, *, model: str, finish_fix: bool = False) -> Answer:
     """Return the caller's answer. Raises UpstreamBroken for what is none, UpstreamError for its error."""
-    try:
-        seen = _chunk.decode(body)
-    except f.UNREADABLE as exc:
-        raise UpstreamBroken(f"the upstream's answer cannot be read: {exc}") from exc
+    seen = f.decoded(_chunk, body, f.ANSWER)
     if f.present(seen.error):
         raise error_inside(body)
     if not seen.choices:
@@ -197,16 +204,15 @@ class ChatRelay(FrameRelay):
         if data.startswith(DONE):
             self.done = True
             return b""
-        try:
-            chunk = _chunk.decode(data)
-        except f.UNREADABLE as exc:
-            raise UpstreamBroken(f"a frame of the upstream's stream cannot be read: {exc}") from exc
+        chunk = f.decoded(_chunk, data, f.FRAME)
         if f.present(chunk.error):
             raise error_inside(data)
         if chunk.usage is not None:
             self.usage = chunk.usage
         if not chunk.choices:
             return self._without_choices(data, chunk)
+        if not self.began:
+            self.began = _begins(data)
         if chunk.usage is not None:
             data = self._without_usage(data)
         for choice in chunk.choices:
@@ -268,6 +274,13 @@ class ChatRelay(FrameRelay):
         members["choices"] = msgspec.Raw(b"[]")
         members["usage"] = self._usage_held
         return event(_encode(members))
+
+
+def _begins(data: bytes) -> bool:
+    choices = f.decoded(_open, data, f.FRAME).choices
+    return any(
+        says_more(choice, _METADATA) or says_more(choice.get("delta") or {}, _ROLE) for choice in choices
+    )
 
 
 def _rebuilt(data: bytes, *, finish_of: int) -> bytes:

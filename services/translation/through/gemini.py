@@ -7,6 +7,7 @@ public name in them, and members that nobody here knows survive both ways.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 
@@ -20,7 +21,7 @@ from services.translation.fields import Fields
 from services.translation.frames import event
 from services.translation.replies import Answer, Prepared, Target, Usage
 from services.translation.rules import apply_rules, deterministic
-from services.translation.through.relay import FrameRelay
+from services.translation.through.relay import FrameRelay, says_more
 from services.translation.upstreams.gemini import NO_SIGNATURE, SETTINGS
 from services.translation.upstreams.gemini_answer import (
     PromptFeedback,
@@ -70,7 +71,15 @@ class _Response(msgspec.Struct, gc=False, rename="camel"):
     error: msgspec.Raw = f.ABSENT
 
 
+class _Open(msgspec.Struct, rename="camel"):
+    """The same, while nothing has begun: whatever may be in it counts."""
+
+    candidates: list[dict[str, Any]] | None = None
+    prompt_feedback: PromptFeedback | None = None
+
+
 _response = msgspec.json.Decoder(_Response)
+_open = msgspec.json.Decoder(_Open)
 _many = msgspec.json.Decoder(list[Fields])
 _word = msgspec.json.Decoder(str | None)
 
@@ -257,4 +266,33 @@ class GeminiRelay(FrameRelay):
         return event(google_error(error))
 
     def _frame(self, data: bytes) -> bytes:
-        return event(self._seen.take(data)) if data else b""
+        if not data:
+            return b""
+        out = event(self._seen.take(data))
+        if not self.began:
+            self.began = _begins(data)
+        return out
+
+
+_OF_CANDIDATES = frozenset(
+    {"index", "content", "safetyRatings", "tokenCount", "avgLogprobs", "logprobsResult"}
+)
+_OF_CONTENTS = frozenset({"role", "parts"})
+_OF_PARTS = frozenset({"thought"})
+"""Members that are no content."""
+
+
+def _begins(data: bytes) -> bool:
+    frame = f.decoded(_open, data, f.FRAME)
+    blocked = frame.prompt_feedback is not None and frame.prompt_feedback.block_reason
+    return bool(blocked) or any(_answers(candidate) for candidate in frame.candidates or ())
+
+
+def _answers(candidate: Mapping[str, Any]) -> bool:
+    content = candidate.get("content") or {}
+    parts = content.get("parts") or ()
+    return (
+        says_more(candidate, _OF_CANDIDATES)
+        or says_more(content, _OF_CONTENTS)
+        or any(says_more(part, _OF_PARTS) for part in parts)
+    )

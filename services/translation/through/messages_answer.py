@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 
@@ -11,11 +12,14 @@ from services.translation import fields as f
 from services.translation.callers.messages_answer import SSE, STOP_REASONS, Framing
 from services.translation.fields import ABSENT, Fields
 from services.translation.replies import Answer, Usage
-from services.translation.through.relay import FrameRelay
+from services.translation.through.relay import FrameRelay, says_more
 from services.translation.upstreams.bedrock import reported
 
+_START = "the upstream's message_start"
 _METRICS = "amazon-bedrock-invocationMetrics"
+_PIECE = "content_block_delta"
 _OPENING = frozenset({"message_start", "ping", "content_block_start"})
+_KIND = frozenset({"type"})
 _REASONS: Mapping[str, str] = {said: reason for reason, said in reversed(list(STOP_REASONS.items()))}
 _encode = msgspec.json.encode
 
@@ -63,7 +67,14 @@ class _Message(msgspec.Struct, gc=False):
     usage: _Count | None = None
 
 
+class _Piece(msgspec.Struct):
+    """A `content_block_delta` while nothing has begun: whatever may be in it counts."""
+
+    delta: dict[str, Any] | None = None
+
+
 _frame = msgspec.json.Decoder(_Frame)
+_piece = msgspec.json.Decoder(_Piece)
 _message = msgspec.json.Decoder(_Message)
 _start = msgspec.json.Decoder(_Start)
 
@@ -94,11 +105,8 @@ class _Tally:
 
 def read_answer(body: bytes, *, form: Form, model: str) -> Answer:
     """Return the caller's answer. Raises UpstreamBroken for what is none, UpstreamError for its error."""
-    try:
-        members = f.decoder.decode(body)
-        seen = _message.decode(body)
-    except f.UNREADABLE as exc:
-        raise UpstreamBroken(f"the upstream's answer cannot be read: {exc}") from exc
+    members = f.decoded(f.decoder, body, f.ANSWER)
+    seen = f.decoded(_message, body, f.ANSWER)
     if not f.present(seen.content) or not seen.stop_reason:
         raise reported(msgspec.json.decode(body)) or UpstreamBroken("the upstream's answer is not complete")
     members["model"] = f.raw(model)
@@ -115,9 +123,8 @@ def read_answer(body: bytes, *, form: Form, model: str) -> Answer:
 class MessagesRelay(FrameRelay):
     """One stream of Anthropic's events, passed on frame by frame.
 
-    Frames keep their bytes but for the model's name and Bedrock's metrics. What opens the stream is held back
-    until there is content: a throttled model says so after it, and then another deployment can still be asked
-    (wire §6.4).
+    Frames keep their bytes but for the model's name and Bedrock's metrics. What opens the stream is no
+    content: a throttled model says so after it (wire §6.4).
     """
 
     def __init__(self, *, form: Form, model: str) -> None:
@@ -126,7 +133,6 @@ class MessagesRelay(FrameRelay):
         self._form = form
         self._write = form.framing.event
         self._model = model
-        self._held: list[bytes] | None = []
         self._tally = _Tally()
 
     @property
@@ -148,23 +154,11 @@ class MessagesRelay(FrameRelay):
     def _frame(self, data: bytes) -> bytes:
         if self.done or not data:
             return b""
-        try:
-            frame = _frame.decode(data)
-        except f.UNREADABLE as exc:
-            raise UpstreamBroken(f"a frame of the upstream's stream cannot be read: {exc}") from exc
-        if frame.type == "content_block_delta":
-            return self._released(self._write(frame.type, data))
-        written = self._write(frame.type, self._noted(frame, data))
-        if self._held is not None and frame.type in _OPENING:
-            self._held.append(written)
-            return b""
-        return self._released(written)
-
-    def _released(self, written: bytes) -> bytes:
-        if self._held is None:
-            return written
-        held, self._held = self._held, None
-        return b"".join((*held, written))
+        frame = f.decoded(_frame, data, f.FRAME)
+        told = data if frame.type == _PIECE else self._noted(frame, data)
+        if not self.began:
+            self.began = _begins(frame.type, data)
+        return self._write(frame.type, told)
 
     def _noted(self, frame: _Frame, data: bytes) -> bytes:
         """Note what the frame says of the answer; return it as the caller may see it. Raises its error."""
@@ -184,11 +178,14 @@ class MessagesRelay(FrameRelay):
 
     def _renamed(self, frame: _Frame, data: bytes) -> bytes:
         """Put the public name into the message that opens the stream (trap 9)."""
-        try:
-            message = f.decoder.decode(frame.message)
-            self._tally.add(_start.decode(frame.message).usage)
-        except f.UNREADABLE as exc:
-            raise UpstreamBroken(f"the upstream's message_start cannot be read: {exc}") from exc
+        message = f.decoded(f.decoder, frame.message, _START)
+        self._tally.add(f.decoded(_start, frame.message, _START).usage)
         members: Fields = f.decoder.decode(data)
         members["message"] = f.raw(message | {"model": f.raw(self._model)})
         return _encode(members)
+
+
+def _begins(kind: str, data: bytes) -> bool:
+    if kind == _PIECE:
+        return says_more(f.decoded(_piece, data, f.FRAME).delta or {}, _KIND)
+    return kind not in _OPENING

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from services.errors import GatewayError, UpstreamBroken, UpstreamFailed
+from services.errors import GatewayError, UpstreamBroken, UpstreamError, UpstreamFailed
 from services.translation import fields as f, stored
 from services.translation.callers.responses_answer import failure
 from services.translation.faults import error_inside
@@ -81,11 +81,8 @@ class Down:
         return self._answer(body, new=False)
 
     def _answer(self, body: bytes, *, new: bool) -> Answer:
-        try:
-            members = f.decoder.decode(body)
-            seen = _response.decode(body)
-        except f.UNREADABLE as exc:
-            raise UpstreamBroken(f"the upstream's answer cannot be read: {exc}") from exc
+        members = f.decoded(f.decoder, body, f.ANSWER)
+        seen = f.decoded(_response, body, f.ANSWER)
         if f.present(seen.error) and (new or seen.id is None):
             raise error_inside(seen.error)
         if seen.id is None:
@@ -129,16 +126,26 @@ def finish_reason_of(seen: _Response) -> str:
 
 # --- stream ------------------------------------------------------------------------------------------
 
-_OPENING = frozenset({"response.created", "response.in_progress", "response.queued"})
+_OPENING = frozenset(
+    {
+        "response.created",
+        "response.in_progress",
+        "response.queued",
+        "response.output_item.added",
+        "response.content_part.added",
+        "response.reasoning_summary_part.added",
+    }
+)
 _ENDS = frozenset({"response.completed", "response.incomplete", "response.cancelled"})
 _FAILED = "response.failed"
+_EMPTY = b'""'
 
 
 class ResponsesRelay(FrameRelay):
     """One stream of events, passed on frame by frame.
 
-    What only opens a stream is held back until there is more: a throttled request says `created`, `failed`
-    without a reason, then `error` (trap 14), and another deployment may do better.
+    A throttled request says `created`, `failed` without a reason, then `error` (trap 14): what failed is held
+    back until its reason is there. The upstream's own last words pass only where content came before them.
     """
 
     def __init__(self, down: Down) -> None:
@@ -146,10 +153,8 @@ class ResponsesRelay(FrameRelay):
         self.usage: Usage | None = None
         self.finish_reason = ""
         self._down = down
-        self._held: list[bytes] = []
         self._response: Fields = {}
         self._number = 0
-        self._has_begun = False
         self._has_failed = False
         self._over = False
 
@@ -169,63 +174,61 @@ class ResponsesRelay(FrameRelay):
         self._over = True
         told: dict[str, Any] = {"type": _FAILED, "sequence_number": self._number + 1}
         told["response"] = self._response | {"status": f.raw("failed"), "error": f.raw(failure(error))}
-        return self._released() + _event(_FAILED, _encode(told))
+        return _event(_FAILED, _encode(told))
 
     def _frame(self, data: bytes) -> bytes:
         if self._over or not data or data.startswith(DONE):
             return b""
-        try:
-            frame = _frame.decode(data)
-            if frame.type == "error" or (f.present(frame.error) and not frame.type):
-                raise error_inside(data)
-            self._number = frame.sequence_number
-            if f.first_byte(frame.response) == b"{":
-                return self._with_response(frame, data)
-        except f.UNREADABLE as exc:
-            raise UpstreamBroken(f"a frame of the upstream's stream cannot be read: {exc}") from exc
-        if self._has_begun:
-            return _event(frame.type, data)
-        return self._released() + _event(frame.type, data)
-
-    def _with_response(self, frame: _Frame, data: bytes) -> bytes:
-        seen = _response.decode(frame.response)
-        self._response = self._down.edited(f.decoder.decode(frame.response), seen)
+        frame = f.decoded(_frame, data, f.FRAME)
+        if frame.type == "error" or (f.present(frame.error) and not frame.type):
+            return self._reported(frame, data)
+        self._number = frame.sequence_number
         if frame.type == _FAILED:
-            return self._failed(seen, data)
-        event = _event(frame.type, self._edited(data))
-        if frame.type in _OPENING and not self._has_begun:
-            self._held.append(event)
-            return b""
-        if frame.type in _ENDS:
-            self._end(seen)
-        return self._released() + event
+            return self._failed(frame, data)
+        if not self.began:
+            self.began = _begins(frame.type, data)
+        if f.first_byte(frame.response) == b"{":
+            data = self._edited(frame, data)
+        return _event(frame.type, data)
 
-    def _failed(self, seen: _Response, data: bytes) -> bytes:
-        """Return the end of a response that failed, if it says why and something was sent before."""
+    def _edited(self, frame: _Frame, data: bytes) -> bytes:
+        """Return the frame with its response as the caller gets it; note what it says."""
+        seen = f.decoded(_response, frame.response, f.FRAME)
+        self._response = self._down.edited(f.decoded(f.decoder, frame.response, f.FRAME), seen)
+        if frame.type in _ENDS:
+            self.usage = usage_of(seen)
+            self.finish_reason = finish_reason_of(seen)
+            self.done = self._over = True
+        return _encode(f.decoded(f.decoder, data, f.FRAME) | {"response": f.raw(self._response)})
+
+    def _failed(self, frame: _Frame, data: bytes) -> bytes:
+        """Return the frame of a response that failed, if it says why and content was sent before."""
+        seen = f.decoded(_response, frame.response, f.FRAME)
+        written = _event(frame.type, self._edited(frame, data))
+        self.usage = usage_of(seen)
         if not f.present(seen.error):
             self._has_failed = True  # the reason comes in a frame of its own
             return b""
-        error = error_inside(seen.error)
-        if not self._has_begun:
+        return self._ended(error_inside(seen.error), written)
+
+    def _reported(self, frame: _Frame, data: bytes) -> bytes:
+        error = error_inside(data)
+        if self._has_failed:
+            raise error  # told by `fail`, with the response that it is the reason of
+        return self._ended(error, _event(frame.type, data))
+
+    def _ended(self, error: UpstreamError, written: bytes) -> bytes:
+        """Return the upstream's own last words. Raises the error where no content came before it."""
+        if not self.began:
             raise error
-        self.failure = error
-        self._end(seen)
-        return _event(_FAILED, self._edited(data))
+        self.failure, self._over = error, True
+        return written
 
-    def _edited(self, data: bytes) -> bytes:
-        members = f.decoder.decode(data)
-        members["response"] = f.raw(self._response)
-        return _encode(members)
 
-    def _end(self, seen: _Response) -> None:
-        self.usage = usage_of(seen)
-        self.finish_reason = finish_reason_of(seen)
-        self.done = self._over = True
-
-    def _released(self) -> bytes:
-        held, self._held = b"".join(self._held), []
-        self._has_begun = True
-        return held
+def _begins(kind: str, data: bytes) -> bool:
+    if kind.endswith(".delta"):
+        return bytes(f.decoded(f.decoder, data, f.FRAME).get("delta", f.ABSENT)) != _EMPTY
+    return kind not in _OPENING
 
 
 def _event(kind: str, data: bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""What Bedrock's `invoke` and `converse` have in common, in requests and in errors inside a 200."""
+"""What Bedrock's `invoke` and `converse` have in common, in requests, answers and errors inside a 200."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from typing import Any
 
 import msgspec
 
-from services.errors import UpstreamError
+from services.errors import UpstreamBroken, UpstreamError
+from services.translation import fields as f, turns
 from services.translation.capabilities import ModelFacts
 from services.translation.conversation import Conversation
+from services.translation.events import Event, Stopped, StopReason, ToolPiece
 from services.translation.faults import error_inside
 from services.translation.structured import emulated
-from services.translation.turns import forgets_thinking
 
 MAX_MARKS = 4
 """Prompt-cache breakpoints that a request may have."""
@@ -47,18 +48,55 @@ def stop_sequences(conversation: Conversation) -> list[str]:
 
 def unsaid(conversation: Conversation, origin: str) -> Iterable[str]:
     """Yield what neither way can say. `origin` is the one whose thinking goes back."""
-    if forgets_thinking(conversation, origin):
-        yield "unsigned thinking"
-    if any(tool.strict for tool in conversation.tools):
-        yield "strict"
-    if conversation.tool_choice and conversation.tool_choice.mode != "none" and not conversation.tools:
-        yield "tool_choice"
+    yield from turns.unsaid(conversation, origin)
     if len(stop_sequences(conversation)) < len(conversation.settings.get("stop", ())):
         yield "stop sequences of white space"
     yield from (name for name in conversation.settings if name not in _SAID)
 
 
+# --- answers -----------------------------------------------------------------------------------------
+
+NO_INPUT = msgspec.Raw(b"{}")
+"""The arguments of a call that has none."""
+
+_REASONS: Mapping[str, StopReason] = {  # wire §8.0
+    "end_turn": "stop",
+    "stop_sequence": "stop_sequence",
+    "max_tokens": "length",
+    "model_context_window_exceeded": "context_length",
+    "tool_use": "tool_calls",
+    "refusal": "content_filter",
+    "content_filtered": "content_filter",
+    "guardrail_intervened": "content_filter",
+    "pause_turn": "pause",
+    "malformed_model_output": "malformed",
+    "malformed_tool_use": "malformed",
+}
+
+
+def stopped(reason: str, sequence: str | None = None) -> Stopped:
+    """Return why the model stopped, from Anthropic's word for it or AWS's."""
+    return Stopped(_REASONS.get(reason, "stop"), sequence or "")
+
+
+def arguments(given: msgspec.Raw) -> list[Event]:
+    """Return the arguments of a whole call. Raises UpstreamBroken where they are not UTF-8."""
+    return [] if given == NO_INPUT else [ToolPiece(f.text_of(bytes(given), "a tool call"))]
+
+
 # --- errors inside a 200 (wire §4.3, §6.4, §8.3) -----------------------------------------------------
+
+_document = msgspec.json.Decoder(dict[str, Any])
+
+
+def failure(body: bytes) -> UpstreamError:
+    """Return what an answer without content is: the error that it reports, or UpstreamBroken."""
+    return reported_in(body, f.ANSWER) or UpstreamBroken("the answer has no content")
+
+
+def reported_in(data: bytes, what: str) -> UpstreamError | None:
+    """Return the error as `reported` does. Raises UpstreamBroken for what is no JSON object."""
+    return reported(f.decoded(_document, data, what))
 
 
 def exception(name: str, message: str) -> UpstreamError:
@@ -67,7 +105,7 @@ def exception(name: str, message: str) -> UpstreamError:
     return error_inside(msgspec.json.encode({"error": {"code": code, "message": message or name}}))
 
 
-def reported(document: Mapping[str, Any]) -> UpstreamError | None:
+def reported(document: dict[str, Any]) -> UpstreamError | None:
     """Return the error that a frame or an answer reports, None if it reports none.
 
     It may be an `error` object of Anthropic's or SAP's, a bare `message`, which often opens with the name of

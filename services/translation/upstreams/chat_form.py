@@ -1,4 +1,4 @@
-"""Messages and tools in the form of chat completions, for every upstream that takes it (wire §8.7)."""
+"""Messages, tools and formats of chat completions, for every upstream that takes them so (wire §8.7)."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from services.translation.conversation import (
     Conversation,
     Document,
     Image,
+    OutputFormat,
     Redacted,
     Text,
     Thinking,
@@ -22,12 +23,14 @@ from services.translation.conversation import (
     ToolUse,
     Turn,
 )
-from services.translation.turns import FILLER, arranged, document_text, merged, parameters
+from services.translation.toolnames import safe
+from services.translation.turns import FILLER, arranged, as_text, merged, parameters
 
 Json = dict[str, Any]
 
 _PDF = "application/pdf"
-_SEEN_BELOW = "[shown in the next message]"
+SEEN_BELOW = "[shown in the next message]"
+"""Stands in a tool message for what it cannot hold."""
 
 
 # --- messages ----------------------------------------------------------------------------------------
@@ -128,20 +131,21 @@ class _Form:
         return [*out, _assistant([FILLER]), _said(parts)]
 
     def _result(self, result: ToolResult, shown: list[Json]) -> Json:
-        texts = [text for part in result.content if (text := self._text(part)) is not None]
-        content = "\n".join([*texts, _SEEN_BELOW] if shown else texts)
+        said = (as_text(part, self._conversation) for part in result.content)
+        texts = [text for text in said if text is not None]
+        content = "\n".join([*texts, SEEN_BELOW] if shown else texts)
         if result.is_error:
             content = f"Error: {content}"
         return {"role": "tool", "tool_call_id": result.tool_id, "content": content}
 
     def _shown(self, result: ToolResult) -> list[Json]:
         """Return what a tool message cannot hold, behind a line that says where it is from."""
-        media = [self._part(part) for part in result.content if self._text(part) is None]
+        media = [self._part(part) for part in result.content if as_text(part, self._conversation) is None]
         label = {"type": "text", "text": f"Result of the tool call {result.tool_id}:"}
         return [label, *media] if media else []
 
     def _part(self, block: Block) -> Json:
-        text = self._text(block)
+        text = as_text(block, self._conversation)
         if text is not None:
             return {"type": "text", "text": text}
         if isinstance(block, Image):
@@ -158,14 +162,6 @@ class _Form:
             f"this model takes no input of type '{kind}'", param=self._conversation.name_of("messages")
         )
 
-    def _text(self, block: Block) -> str | None:
-        if isinstance(block, Text):
-            return block.text
-        if not isinstance(block, Document):
-            return None
-        text = document_text(block, self._conversation)
-        return None if text is None else "\n\n".join(filter(None, (block.title, block.context, text)))
-
 
 def _said(parts: list[Json]) -> Json:
     alone = len(parts) == 1 and parts[0]["type"] == "text"
@@ -175,11 +171,12 @@ def _said(parts: list[Json]) -> Json:
 def _assistant(blocks: Iterable[Block]) -> Json:
     blocks = tuple(blocks)
     text = "".join(block.text for block in blocks if isinstance(block, Text))
-    calls = [_call(block) for block in blocks if isinstance(block, ToolUse)]
+    calls = [call(block) for block in blocks if isinstance(block, ToolUse)]
     return {"role": "assistant", "content": text or None} | ({"tool_calls": calls} if calls else {})
 
 
-def _call(use: ToolUse) -> Json:
+def call(use: ToolUse) -> Json:
+    """Return a call that the model made."""
     function = {"name": use.name, "arguments": use.arguments or "{}"}
     return {"id": use.id, "type": "function", "function": function}
 
@@ -205,3 +202,18 @@ def tool_choice(choice: ToolChoice) -> str | Json:
     if choice.mode == "tool":
         return {"type": "function", "function": {"name": choice.name}}
     return _MODES[choice.mode]
+
+
+# --- formats -----------------------------------------------------------------------------------------
+
+
+def response_format(wanted: OutputFormat) -> Json:
+    """Return the form that the answer has to have."""
+    if wanted.schema is None:
+        return {"type": "json_object"}
+    schema: Json = {"name": safe(wanted.name), "schema": wanted.schema}
+    if wanted.description:
+        schema["description"] = wanted.description
+    if wanted.strict is not None:
+        schema["strict"] = wanted.strict
+    return {"type": "json_schema", "json_schema": schema}

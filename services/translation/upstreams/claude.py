@@ -5,12 +5,13 @@ Requests are made in `claude_request`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
 
 from services.errors import UpstreamBroken
+from services.translation import fields as f
 from services.translation.dialects import ReplyInfo, Upstream
 from services.translation.events import (
     Cited,
@@ -19,29 +20,16 @@ from services.translation.events import (
     RedactedPiece,
     Signed,
     Started,
-    Stopped,
-    StopReason,
     TextPiece,
     ThinkingPiece,
     Tokens,
     ToolOpened,
     ToolPiece,
 )
-from services.translation.fields import UNREADABLE
 from services.translation.signatures import CLAUDE
 from services.translation.upstreams import bedrock
 from services.translation.upstreams.claude_request import request
 
-_REASONS: Mapping[str, StopReason] = {  # wire §8.0
-    "end_turn": "stop",
-    "stop_sequence": "stop_sequence",
-    "max_tokens": "length",
-    "model_context_window_exceeded": "context_length",
-    "tool_use": "tool_calls",
-    "refusal": "content_filter",
-    "pause_turn": "pause",
-}
-_NO_INPUT = msgspec.Raw(b"{}")
 _Number = int | float | None
 """Some upstreams send null, or whole numbers as floats."""
 
@@ -81,7 +69,7 @@ class _Block(msgspec.Struct, frozen=True):
     data: str = ""
     id: str = ""
     name: str = ""
-    input: msgspec.Raw = _NO_INPUT
+    input: msgspec.Raw = bedrock.NO_INPUT
     citations: list[dict[str, Any]] | None = None
 
 
@@ -121,54 +109,47 @@ _message = msgspec.json.Decoder(_Message)
 
 
 def answer(body: bytes, info: ReplyInfo) -> list[Event]:
-    """Return the events of a whole answer."""
-    try:
-        message = _message.decode(body)
-    except UNREADABLE as exc:
-        raise UpstreamBroken(f"the upstream's answer cannot be read: {exc}") from exc
+    """Return the events of a whole answer. Raises UpstreamBroken, or the UpstreamError that it reports."""
+    message = f.decoded(_message, body, f.ANSWER)
     if message.type == "error" or message.content is None:
-        raise bedrock.reported(msgspec.json.decode(body)) or UpstreamBroken("the answer has no content")
+        raise bedrock.failure(body)
     events: list[Event] = [Started()]
     for block in message.content:
         events += _whole(block)
     events.append(Counted(_tokens(message.usage or _Usage())))
     if message.stop_reason:
-        events.append(_stopped(message.stop_reason, message.stop_sequence))
+        events.append(bedrock.stopped(message.stop_reason, message.stop_sequence))
     return events
 
 
-def _whole(block: _Block) -> Iterator[Event]:
-    yield from _opening(block)
+def _whole(block: _Block) -> list[Event]:
+    events = _opening(block)
     if block.type == "thinking" and block.signature:
-        yield Signed(block.signature, CLAUDE)
+        events.append(Signed(block.signature, CLAUDE))
     if block.type == "tool_use":
-        yield from _input(block)
-    yield from (_cited(citation) for citation in block.citations or ())
+        events += bedrock.arguments(block.input)
+    if block.citations:
+        events += map(_cited, block.citations)
+    return events
 
 
-def _opening(block: _Block) -> Iterator[Event]:
+def _opening(block: _Block) -> list[Event]:
     match block.type:
         case "text" if block.text:
-            yield TextPiece(block.text)
+            return [TextPiece(block.text)]
         case "thinking" if block.thinking:
-            yield ThinkingPiece(block.thinking)
+            return [ThinkingPiece(block.thinking)]
         case "redacted_thinking":
-            yield RedactedPiece(block.data)
+            return [RedactedPiece(block.data)]
         case "tool_use":
-            yield ToolOpened(block.id, block.name)
-
-
-def _input(block: _Block) -> list[Event]:
-    return [] if block.input == _NO_INPUT else [ToolPiece(bytes(block.input).decode())]
+            return [ToolOpened(block.id, block.name)]
+        case _:
+            return []
 
 
 def _cited(citation: dict[str, Any]) -> Cited:
     title = citation.get("title") or citation.get("document_title")
     return Cited(str(citation.get("url") or ""), str(title or ""), citation)
-
-
-def _stopped(reason: str, sequence: str | None) -> Stopped:
-    return Stopped(_REASONS.get(reason, "stop"), sequence or "")
 
 
 def _tokens(usage: _Usage) -> Tokens:
@@ -215,14 +196,11 @@ class ClaudeReader:
 
     def feed(self, data: bytes) -> list[Event]:
         """Return the events of one frame. Raises UpstreamBroken, or the UpstreamError it reports."""
-        try:
-            frame = _frame.decode(data)
-            handle = self._handlers.get(frame.type)
-            if handle is not None:
-                return handle(frame)
-        except UNREADABLE as exc:
-            raise UpstreamBroken(f"a frame of the upstream's stream cannot be read: {exc}") from exc
-        if frame.type in ("", "error") and (error := bedrock.reported(msgspec.json.decode(data))):
+        frame = f.decoded(_frame, data, f.FRAME)
+        handle = self._handlers.get(frame.type)
+        if handle is not None:
+            return handle(frame)
+        if frame.type in ("", "error") and (error := bedrock.reported_in(data, f.FRAME)):
             raise error
         return []
 
@@ -233,7 +211,7 @@ class ClaudeReader:
         return []
 
     def _start(self, frame: _Frame) -> list[Event]:
-        self._usage = _told(_message.decode(frame.message).usage or _Usage())
+        self._usage = _told(f.decoded(_message, frame.message, f.FRAME).usage or _Usage())
         self._usage.pop("output_tokens", None)  # until the output is there it is a placeholder
         return [Started(), self._counted()]
 
@@ -241,7 +219,7 @@ class ClaudeReader:
         self._block = block = frame.content_block
         self._signature = [block.signature] if block.signature else []
         self._has_arguments = False
-        return list(_opening(block))
+        return _opening(block)
 
     def _piece(self, frame: _Frame) -> list[Event]:
         delta = frame.delta
@@ -264,7 +242,7 @@ class ClaudeReader:
             signature, self._signature = "".join(self._signature), []
             return [Signed(signature, CLAUDE)]
         if block.type == "tool_use" and not self._has_arguments:
-            return _input(block)
+            return bedrock.arguments(block.input)
         return []
 
     def _change(self, frame: _Frame) -> list[Event]:
@@ -273,7 +251,7 @@ class ClaudeReader:
             self._usage |= _told(frame.usage)
             events.append(self._counted())
         if frame.delta.stop_reason:
-            events.append(_stopped(frame.delta.stop_reason, frame.delta.stop_sequence))
+            events.append(bedrock.stopped(frame.delta.stop_reason, frame.delta.stop_sequence))
         return events
 
     def _end(self, frame: _Frame) -> list[Event]:

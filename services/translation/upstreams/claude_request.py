@@ -47,6 +47,7 @@ _DISPENSABLE: Mapping[str, str] = {
     "must start with a thinking block": "thinking",
 }
 """Words of a refusal → the member that it is about."""
+_DISPENSABLES = frozenset(_DISPENSABLE.values())
 _NAMES: Mapping[str, str] = {"thinking": "reasoning_effort"}
 _DATA = frozenset({"const", "default", "enum", "examples"})
 """Members of a JSON Schema that hold values, no schemas."""
@@ -67,11 +68,13 @@ def request(conversation: Conversation, target: Target) -> Sent:
     samples, unsampled = sampling(conversation.settings, thinks=thoughts.thinking is not None)
     form = _Form(conversation)
     body = form.prompt(system, turns) | _parameters(conversation, thoughts) | samples
-    betas = beta_flags(conversation.betas, facts)
-    if betas:
-        body["anthropic_beta"] = betas
-    unknown = ("anthropic_beta",) if len(betas) < len(set(conversation.betas)) else ()
-    dropped = (*thoughts.dropped, *unsampled, *form.with_few_marks(), *unsaid(conversation, CLAUDE), *unknown)
+    dropped = (*thoughts.dropped, *unsampled, *form.with_few_marks(), *unsaid(conversation, CLAUDE))
+    if conversation.betas:
+        betas = beta_flags(conversation.betas, facts)
+        if betas:
+            body["anthropic_beta"] = betas
+        if len(betas) < len(set(conversation.betas)):
+            dropped = (*dropped, "anthropic_beta")
     return _sent(_PATH[conversation.stream], body, dropped)
 
 
@@ -97,7 +100,7 @@ def _sent(path: str, body: _Json, dropped: tuple[str, ...]) -> Sent:
 
 def has_dispensable(body: Collection[str]) -> bool:
     """Whether there is something in the request that the model may refuse, and can do without."""
-    return any(name in body for name in _DISPENSABLE.values())
+    return not _DISPENSABLES.isdisjoint(body)
 
 
 def refused_member(error: UpstreamError, body: Collection[str]) -> str:

@@ -37,6 +37,7 @@ from services.translation.faults import error_inside
 from services.translation.replies import Target
 from services.translation.turns import check_inputs
 from services.translation.upstreams.chat_form import Json, lost, messages, tool
+from services.translation.upstreams.openai_reader import CallPiece
 
 T = TypeVar("T")
 
@@ -63,7 +64,7 @@ def request(conversation: Conversation, target: Target) -> Sent:
     if conversation.max_tokens is not None:
         body["max_tokens"] = conversation.max_tokens
     if conversation.reasoning is not None and effort_of(conversation.reasoning):
-        body["thinking"] = _thinking(conversation.reasoning)
+        body["thinking"] = thinking(conversation.reasoning)
     if conversation.output is not None:
         body["response_format"] = _response_format(conversation.output)
     strict = ("strict",) if any(one.strict for one in conversation.tools) else ()
@@ -93,7 +94,8 @@ def _plain(one: Json) -> Json:
     return one | {"function": function}
 
 
-def _thinking(reasoning: Reasoning) -> Json:
+def thinking(reasoning: Reasoning) -> Json:
+    """Return how much the model is to think."""
     budget = budget_of(reasoning)
     return {"type": "enabled", "token_budget": budget} if budget else {"type": "disabled"}
 
@@ -105,16 +107,6 @@ def _response_format(wanted: OutputFormat) -> Json:
 # --- answer ------------------------------------------------------------------------------------------
 
 
-class _Function(msgspec.Struct, gc=False):
-    name: str | None = None
-    arguments: str | None = None
-
-
-class _Call(msgspec.Struct, gc=False):
-    id: str | None = None
-    function: _Function | None = None
-
-
 class _Content(msgspec.Struct, gc=False):
     text: str | None = None
     thinking: str | None = None
@@ -124,7 +116,7 @@ class _Message(msgspec.Struct, gc=False):
     # One at a time in a stream, a list in a whole answer.
     content: _Content | list[_Content] | None = None
     tool_plan: str | None = None
-    tool_calls: _Call | list[_Call] | None = None
+    tool_calls: CallPiece | list[CallPiece] | None = None
 
 
 class _Count(msgspec.Struct, gc=False):
@@ -167,7 +159,7 @@ _FAILURES = ("ERROR", "ERROR_LIMIT", "TIMEOUT", "USER_CANCEL")
 
 def answer(body: bytes, info: ReplyInfo) -> Sequence[Event]:
     """Return the events of a whole answer. Raises UpstreamBroken for none, or the error it reports."""
-    whole = _decoded(body, _body)
+    whole = f.decoded(_body, body, f.ANSWER)
     if f.present(whole.error):
         raise error_inside(body)
     if whole.message is None:
@@ -185,7 +177,7 @@ class CohereReader:
 
     def feed(self, data: bytes) -> list[Event]:
         """Return the events of one frame. Raises UpstreamBroken, or the UpstreamError it reports."""
-        frame = _decoded(data, _frame)
+        frame = f.decoded(_frame, data, f.ANSWER)
         delta = frame.delta
         if f.present(frame.error) or (delta is not None and f.present(delta.error)):
             raise error_inside(data if delta is None else delta.error)
@@ -194,16 +186,18 @@ class CohereReader:
         out: list[Event] = [] if self._started else [Started()]
         self._started = True
         if delta.message is not None:
-            out += map(self._placed, _said(delta.message))
+            for event in _said(delta.message):
+                self._check_place(event)
+                out.append(event)
         self.done = frame.type == "message-end"
         return [*out, *_ended(delta)]
 
-    def _placed(self, event: Event) -> Event:
-        """Return the event. Raises UpstreamBroken for arguments that belong to no call."""
-        if isinstance(event, ToolPiece) and not self._calls:
+    def _check_place(self, event: Event) -> None:
+        """Raise UpstreamBroken for arguments that belong to no call."""
+        piece = isinstance(event, ToolPiece)
+        if piece and not self._calls:
             raise UpstreamBroken("the upstream sent arguments without a tool call")
-        self._calls = isinstance(event, ToolOpened | ToolPiece)
-        return event
+        self._calls = piece or isinstance(event, ToolOpened)
 
     def close(self) -> list[Event]:
         """Return nothing more. Raises UpstreamBroken when there was no end."""
@@ -212,22 +206,20 @@ class CohereReader:
         return []
 
 
-def _decoded(data: bytes, decoder: msgspec.json.Decoder[T]) -> T:
-    try:
-        return decoder.decode(data)
-    except f.UNREADABLE as exc:
-        raise UpstreamBroken(f"the upstream's answer cannot be read: {exc}") from exc
-
-
 def _said(message: _Message) -> list[Event]:
-    out: list[Event] = [ThinkingPiece(message.tool_plan)] if message.tool_plan else []
+    out: list[Event] = []
+    if message.tool_plan:
+        out.append(ThinkingPiece(message.tool_plan))
     for content in _listed(message.content):
-        out += [ThinkingPiece(content.thinking)] if content.thinking else []
-        out += [TextPiece(content.text)] if content.text else []
+        if content.thinking:
+            out.append(ThinkingPiece(content.thinking))
+        if content.text:
+            out.append(TextPiece(content.text))
     for call in _listed(message.tool_calls):
-        function = call.function or _Function()
-        out += [ToolOpened(call.id or "", function.name)] if function.name else []
-        out += [ToolPiece(function.arguments)] if function.arguments else []
+        if call.function is not None and call.function.name:
+            out.append(ToolOpened(call.id or "", call.function.name))
+        if call.function is not None and call.function.arguments:
+            out.append(ToolPiece(call.function.arguments))
     return out
 
 

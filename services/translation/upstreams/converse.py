@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from services.errors import UpstreamBroken
+from services.translation import fields as f
 from services.translation.dialects import ReplyInfo, Upstream
 from services.translation.events import (
     Counted,
@@ -22,29 +23,15 @@ from services.translation.events import (
     RedactedPiece,
     Signed,
     Started,
-    Stopped,
-    StopReason,
     TextPiece,
     ThinkingPiece,
     Tokens,
     ToolOpened,
     ToolPiece,
 )
-from services.translation.fields import UNREADABLE
 from services.translation.upstreams import bedrock
 from services.translation.upstreams.converse_request import CONVERSE, request
 
-_REASONS: Mapping[str, StopReason] = {  # wire §8.0
-    "end_turn": "stop",
-    "stop_sequence": "stop_sequence",
-    "max_tokens": "length",
-    "model_context_window_exceeded": "context_length",
-    "tool_use": "tool_calls",
-    "content_filtered": "content_filter",
-    "guardrail_intervened": "content_filter",
-    "malformed_model_output": "malformed",
-    "malformed_tool_use": "malformed",
-}
 _PLAIN_TEXT = re.compile(
     rb"\{'contentBlockDelta': \{'delta': \{'text': (?:'([^'\\]+)'|\"([^\"\\]+)\")\}, "
     rb"'contentBlockIndex': \d+\}\}"
@@ -52,7 +39,6 @@ _PLAIN_TEXT = re.compile(
 """A piece of text without escapes, which nearly every frame is: the parser takes ten times as long."""
 _HALF_CHARACTER = re.compile(rb"(?<!\\)(?:\\\\)*\\u[dD][89a-fA-F]")
 """Python writes a lone surrogate so; no caller could be sent one."""
-_NO_INPUT = msgspec.Raw(b"{}")
 _NOT_LITERAL = (ValueError, SyntaxError, TypeError, MemoryError, RecursionError)
 
 
@@ -79,7 +65,7 @@ class _Called(msgspec.Struct, rename="camel"):
 
 
 class _ToolUse(_Called):
-    input: msgspec.Raw = _NO_INPUT
+    input: msgspec.Raw = bedrock.NO_INPUT
 
 
 class _Block(msgspec.Struct, rename="camel"):
@@ -109,20 +95,17 @@ _answer = msgspec.json.Decoder(_Answer)
 
 
 def answer(body: bytes, info: ReplyInfo) -> list[Event]:
-    """Return the events of a whole answer."""
-    try:
-        whole = _answer.decode(body)
-    except UNREADABLE as exc:
-        raise UpstreamBroken(f"the upstream's answer cannot be read: {exc}") from exc
+    """Return the events of a whole answer. Raises UpstreamBroken, or the UpstreamError that it reports."""
+    whole = f.decoded(_answer, body, f.ANSWER)
     if whole.output is None:
-        raise bedrock.reported(msgspec.json.decode(body)) or UpstreamBroken("the answer has no content")
+        raise bedrock.failure(body)
     events: list[Event] = [Started()]
     for block in whole.output.message.content:
         events += _whole(block)
     if whole.usage is not None:
         events.append(_counted(whole.usage))
     if whole.stop_reason:
-        events.append(_stopped(whole.stop_reason))
+        events.append(bedrock.stopped(whole.stop_reason))
     return events
 
 
@@ -131,8 +114,7 @@ def _whole(block: _Block) -> Iterator[Event]:
         yield TextPiece(block.text)
     if block.tool_use is not None:
         yield ToolOpened(block.tool_use.tool_use_id, block.tool_use.name)
-        if block.tool_use.input != _NO_INPUT:
-            yield ToolPiece(bytes(block.tool_use.input).decode())
+        yield from bedrock.arguments(block.tool_use.input)
     if block.reasoning_content is not None:
         yield from _thinking(block.reasoning_content)
 
@@ -157,10 +139,6 @@ def _counted(usage: _Usage) -> Counted:
             output=int(usage.output_tokens or 0),
         )
     )
-
-
-def _stopped(reason: str) -> Stopped:
-    return Stopped(_REASONS.get(reason, "stop"))
 
 
 # --- stream ------------------------------------------------------------------------------------------
@@ -226,7 +204,7 @@ class ConverseReader:
     def feed(self, data: bytes) -> list[Event]:
         """Return the events of one frame. Raises UpstreamBroken, or the UpstreamError it reports."""
         if plain := _PLAIN_TEXT.fullmatch(data):
-            return [TextPiece(_decoded(plain[1] or plain[2]))]
+            return [TextPiece(f.text_of(plain[1] or plain[2], f.FRAME))]
         document = _read(data)
         events: list[Event] = []
         try:
@@ -234,7 +212,7 @@ class ConverseReader:
                 if name in self._handlers:
                     events += self._handlers[name](value)
         except msgspec.ValidationError as exc:
-            raise UpstreamBroken(f"a frame of the upstream's stream cannot be read: {exc}") from exc
+            raise UpstreamBroken(f"{f.FRAME} cannot be read: {exc}") from exc
         if not events and (error := bedrock.reported(document)):
             raise error
         return events
@@ -277,7 +255,7 @@ class ConverseReader:
 
     def _stop(self, value: Any) -> list[Event]:
         self._stopped = True
-        return [_stopped(msgspec.convert(value, _StopFrame).stop_reason)]
+        return [bedrock.stopped(msgspec.convert(value, _StopFrame).stop_reason)]
 
     def _count(self, value: Any) -> list[Event]:
         self.done = self._stopped
@@ -289,23 +267,16 @@ def _read(data: bytes) -> dict[str, Any]:
     """Return a frame that is JSON, or the text of a Python dict."""
     try:
         document = msgspec.json.decode(data)
-    except UNREADABLE:
+    except f.UNREADABLE:
         if _HALF_CHARACTER.search(data):
-            raise UpstreamBroken("a frame of the upstream's stream has half a character") from None
+            raise UpstreamBroken(f"{f.FRAME} has half a character") from None
         try:
-            document = ast.literal_eval(_decoded(data))
+            document = ast.literal_eval(f.text_of(data, f.FRAME))
         except _NOT_LITERAL as exc:
-            raise UpstreamBroken(f"a frame of the upstream's stream cannot be read: {exc}") from exc
+            raise UpstreamBroken(f"{f.FRAME} cannot be read: {exc}") from exc
     if not isinstance(document, dict):
-        raise UpstreamBroken("a frame of the upstream's stream is no object")
+        raise UpstreamBroken(f"{f.FRAME} is no object")
     return document
-
-
-def _decoded(text: bytes) -> str:
-    try:
-        return text.decode()
-    except UnicodeDecodeError as exc:
-        raise UpstreamBroken("a frame of the upstream's stream is not UTF-8") from exc
 
 
 def _base64(content: Any) -> str:

@@ -78,11 +78,15 @@ def request(conversation: Conversation, target: Target) -> Sent:
     if config:
         body["toolConfig"] = config
     more, dropped = _parameters(conversation, turns, facts)
-    lost = (*dropped, *unsaid(conversation, CONVERSE), *_unsaid_here(conversation, marks))
+    lost = (
+        *dropped,
+        *unsaid(conversation, CONVERSE),
+        *_unsaid_here(conversation, marks, in_words=not config),
+    )
     return Sent(_PATH[conversation.stream], msgspec.json.encode(body | more), lost)
 
 
-def _unsaid_here(conversation: Conversation, marks: Sequence[CacheMark]) -> Iterable[str]:
+def _unsaid_here(conversation: Conversation, marks: Sequence[CacheMark], *, in_words: bool) -> Iterable[str]:
     if len(marks) > MAX_MARKS:
         yield MARKS_LOST
     if any(mark.ttl == "1h" for mark in marks):
@@ -90,7 +94,7 @@ def _unsaid_here(conversation: Conversation, marks: Sequence[CacheMark]) -> Iter
     if any(tool.cache for tool in conversation.tools):
         yield "cache marks on tools"
     blocks = [*conversation.blocks()]
-    if not _tool_config(conversation) and any(isinstance(block, ToolUse | ToolResult) for block in blocks):
+    if in_words and any(isinstance(block, ToolUse | ToolResult) for block in blocks):
         yield "tool calls but as words"
     if any(isinstance(block, Document | Text) and block.citations for block in blocks):
         yield "citations"

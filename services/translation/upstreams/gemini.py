@@ -33,8 +33,8 @@ from services.translation.turns import (
     arranged,
     check_inputs,
     document_text,
-    forgets_thinking,
     parameters,
+    unsaid,
 )
 from services.translation.upstreams.gemini_answer import ORIGIN, Reader, answer
 
@@ -87,12 +87,7 @@ def request(conversation: Conversation, target: Target) -> Sent:
 
 def _unsaid(conversation: Conversation) -> Iterator[str]:
     """Yield what Gemini has no words for (wire §8.4)."""
-    if forgets_thinking(conversation, ORIGIN):
-        yield "unsigned thinking"
-    if any(tool.strict for tool in conversation.tools):
-        yield "strict"
-    if conversation.tool_choice and conversation.tool_choice.mode != "none" and not conversation.tools:
-        yield "tool_choice"
+    yield from unsaid(conversation, ORIGIN)
     if any(isinstance(block, Image) and block.detail not in _NO_DETAIL for block in conversation.blocks()):
         yield "detail"
 

@@ -220,10 +220,7 @@ class Reader:
     def _call(self, call: _Call, signature: str, events: list[Event]) -> None:
         events.append(ToolOpened(f"call_{self._id}_{self._calls}", call.name, signature))
         self._calls += 1
-        try:
-            arguments = bytes(call.args).decode()
-        except UnicodeDecodeError as exc:
-            raise UpstreamBroken("the arguments of a function call are not UTF-8") from exc
+        arguments = f.text_of(bytes(call.args), "a tool call")
         if arguments not in _NO_ARGUMENTS:
             events.append(ToolPiece(arguments))
 
@@ -232,10 +229,7 @@ def decoded(data: bytes, decoder: msgspec.json.Decoder[f.T]) -> f.T:
     """Return an answer or a frame. Raises UpstreamBroken, or the error in a list of one (wire §6.1)."""
     if data.startswith(b"["):
         raise error_inside(data)
-    try:
-        return decoder.decode(data)
-    except f.UNREADABLE as exc:
-        raise UpstreamBroken(f"the upstream's answer cannot be read: {exc}") from exc
+    return f.decoded(decoder, data, f.ANSWER)
 
 
 def _sources(candidate: _Candidate) -> Iterator[_Source]:

@@ -5,19 +5,17 @@ Chat callers pass through (`through.chat`). Answers are read by `openai_reader`.
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 
 from services.errors import BadRequest
 from services.translation import fields as f
-from services.translation.conversation import Conversation, OutputFormat
+from services.translation.conversation import Conversation
 from services.translation.dialects import Sent, Upstream
 from services.translation.efforts import effort_of, nearest
 from services.translation.replies import Target
 from services.translation.rules import apply_rules
 from services.translation.turns import check_inputs
-from services.translation.upstreams.chat_form import Json, lost, messages, tool, tool_choice
+from services.translation.upstreams.chat_form import Json, lost, messages, response_format, tool, tool_choice
 from services.translation.upstreams.openai_reader import OpenAIReader, answer
 
 # What the events of an answer have no place for; the values that ask for nothing.
@@ -51,7 +49,7 @@ def _parameters(conversation: Conversation, target: Target) -> Json:
     optional: Json = {
         "max_tokens": _max_tokens(conversation, target),
         "reasoning_effort": _effort(conversation, target),
-        "response_format": conversation.output and _response_format(conversation.output),
+        "response_format": conversation.output and response_format(conversation.output),
     }
     if conversation.tools:
         optional["tools"] = [tool(one) for one in conversation.tools]
@@ -70,17 +68,6 @@ def _max_tokens(conversation: Conversation, target: Target) -> int | None:
 def _effort(conversation: Conversation, target: Target) -> str | None:
     effort = effort_of(conversation.reasoning) if conversation.reasoning else ""
     return nearest(effort, target.facts.efforts) if effort else None
-
-
-def _response_format(wanted: OutputFormat) -> dict[str, Any]:
-    if wanted.schema is None:
-        return {"type": "json_object"}
-    schema: Json = {"name": wanted.name, "schema": wanted.schema}
-    if wanted.description:
-        schema["description"] = wanted.description
-    if wanted.strict is not None:
-        schema["strict"] = wanted.strict
-    return {"type": "json_schema", "json_schema": schema}
 
 
 UPSTREAM = Upstream(request=request, answer=answer, reader=OpenAIReader)

@@ -1,8 +1,12 @@
-"""Answers of chat completions deployments, whole and as a stream (wire §4.1, §4.6, §8.7)."""
+"""Answers of chat completions deployments, whole and as a stream (wire §4.1, §4.6, §8.7).
+
+The form is that of every upstream that answers so, and has members that only some of them send.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 import msgspec
 
@@ -14,6 +18,7 @@ from services.translation.events import (
     Counted,
     Event,
     RefusalPiece,
+    Signed,
     Started,
     Stopped,
     StopReason,
@@ -45,9 +50,12 @@ class CallPiece(msgspec.Struct, gc=False):
 class _Thought(msgspec.Struct, gc=False):
     content: str | None = None
     text: str | None = None
+    signature: str | None = None
 
 
-class _Delta(msgspec.Struct, gc=False):
+class Delta(msgspec.Struct, gc=False):
+    """A piece of what the model says, or all of it."""
+
     content: str | None = None
     reasoning_content: str | list[str | _Thought] | None = None
     refusal: str | None = None
@@ -56,22 +64,34 @@ class _Delta(msgspec.Struct, gc=False):
 
 class _Choice(msgspec.Struct, gc=False):
     index: int = 0
-    delta: _Delta | None = None
-    message: _Delta | None = None
+    delta: Delta | None = None
+    message: Delta | None = None
     finish_reason: str | None = None
 
 
-class _Details(msgspec.Struct, gc=False):
+class Creation(msgspec.Struct, frozen=True, gc=False):
+    """How long what the cache took is kept."""
+
+    ephemeral_1h_input_tokens: float | None = None
+
+
+class UsageDetails(msgspec.Struct, frozen=True, gc=False):
+    """Parts of a sum; what the cache took has two names."""
+
     cached_tokens: float | None = None
     cache_write_tokens: float | None = None
+    cache_creation_tokens: float | None = None
+    cache_creation_token_details: Creation | None = None
     reasoning_tokens: float | None = None
 
 
-class _Usage(msgspec.Struct, gc=False):
+class Usage(msgspec.Struct, gc=False):
+    """The tokens of an answer, or of a stream so far."""
+
     prompt_tokens: float | None = None
     completion_tokens: float | None = None
-    prompt_tokens_details: _Details | None = None
-    completion_tokens_details: _Details | None = None
+    prompt_tokens_details: UsageDetails | None = None
+    completion_tokens_details: UsageDetails | None = None
 
 
 class _Source(msgspec.Struct, gc=False):
@@ -79,19 +99,22 @@ class _Source(msgspec.Struct, gc=False):
     title: str | None = None
 
 
-class _Chunk(msgspec.Struct, gc=False):
+class Completion(msgspec.Struct, gc=False):
+    """A whole answer, or a chunk of one."""
+
+    model: str | None = None
     choices: list[_Choice] | None = None
-    usage: _Usage | None = None
-    citations: list[str] | None = None
+    usage: Usage | None = None
+    citations: list[str | _Source] | None = None
     search_results: list[_Source] | None = None
     error: msgspec.Raw = f.ABSENT
 
 
-_chunk = msgspec.json.Decoder(_Chunk)
-_NO_DETAILS = _Details()
+NO_DETAILS = UsageDetails()
+_completion = msgspec.json.Decoder(Completion)
 
 # wire §8.0; `model_length` is Mistral's word
-STOPS: Mapping[str, StopReason] = {
+_STOPS: Mapping[str, StopReason] = {
     "stop": "stop",
     "length": "length",
     "model_length": "context_length",
@@ -103,15 +126,14 @@ STOPS: Mapping[str, StopReason] = {
 
 def answer(body: bytes, info: ReplyInfo) -> Sequence[Event]:
     """Return the events of a whole answer. Raises UpstreamBroken for none, or the error it reports."""
-    reader = OpenAIReader(info)
-    events = reader.feed(body)
-    if not events or not isinstance(events[0], Started):
-        raise UpstreamBroken("the upstream's answer has no choices")
-    return [*events, *reader.end()]
+    return OpenAIReader(info).whole(body)
 
 
 class OpenAIReader:
     """Reads one stream. Why it ended is told last of all: usage and sources may come behind the reason."""
+
+    origin: ClassVar[str] = ""
+    """Of the signatures of thoughts; empty where they are not told."""
 
     def __init__(self, info: ReplyInfo) -> None:
         self.done = False
@@ -127,21 +149,23 @@ class OpenAIReader:
             return []
         if not data:
             return []
-        try:
-            chunk = _chunk.decode(data)
-        except f.UNREADABLE as exc:
-            raise UpstreamBroken(f"the upstream's answer cannot be read: {exc}") from exc
-        if f.present(chunk.error):
-            raise error_inside(data)
+        completion = self.decoded(data)
         out: list[Event] = []
-        for choice in chunk.choices or ():
+        for choice in completion.choices or ():
             if choice.index == 0:
                 self._take(choice, out)
-        if chunk.usage is not None:
-            out.append(Counted(_tokens(chunk.usage)))
-        if chunk.citations or chunk.search_results:
-            self._note_sources(chunk)
+        if completion.usage is not None:
+            out.append(Counted(self.tokens(completion.usage, completion.model or "")))
+        if completion.citations or completion.search_results:
+            self._note_sources(completion)
         return out
+
+    def whole(self, body: bytes) -> list[Event]:
+        """Return the events of an answer that is no stream. Raises as `feed` does, and for no choices."""
+        events = self.feed(body)
+        if not self._started:
+            raise UpstreamBroken("the upstream's answer has no choices")
+        return [*events, *self.end()]
 
     def close(self) -> list[Event]:
         """Return the end. Raises UpstreamBroken without a finish reason; `[DONE]` may be missing."""
@@ -149,10 +173,42 @@ class OpenAIReader:
             raise UpstreamBroken("the upstream's stream ended before its finish reason")
         return self.end()
 
+    # what upstreams do in their own way
+
+    def decoded(self, data: bytes) -> Completion:
+        """Return what a frame holds. Raises UpstreamBroken, or the UpstreamError it reports."""
+        completion = f.decoded(_completion, data, f.ANSWER)
+        if f.present(completion.error):
+            raise error_inside(data)
+        return completion
+
+    def said(self, delta: Delta) -> list[Event]:
+        """Return what the model says besides calls."""
+        out: list[Event] = []
+        if delta.reasoning_content:
+            out += self._thoughts(delta.reasoning_content)
+        if delta.content:
+            out.append(TextPiece(delta.content))
+        if delta.refusal:
+            out.append(RefusalPiece(delta.refusal))
+        return out
+
+    def tokens(self, usage: Usage, model: str) -> Tokens:
+        """Return the figures (wire §8.0)."""
+        prompt, details = int(usage.prompt_tokens or 0), usage.prompt_tokens_details or NO_DETAILS
+        read, written = int(details.cached_tokens or 0), int(details.cache_write_tokens or 0)
+        return Tokens(
+            uncached=max(0, prompt - read - written),
+            cache_read=read,
+            cache_write_5m=written,
+            output=int(usage.completion_tokens or 0),
+            reasoning=int((usage.completion_tokens_details or NO_DETAILS).reasoning_tokens or 0),
+        )
+
     def end(self) -> list[Event]:
         """Return what only the end tells: calls that waited, sources, and why the model stopped."""
         cited = (Cited(url=url, title=title) for url, title in self._sources.items())
-        stopped = [] if self._finish is None else [Stopped(STOPS.get(self._finish, "stop"))]
+        stopped = [] if self._finish is None else [Stopped(_STOPS.get(self._finish, "stop"))]
         return [*self._calls.close(), *cited, *stopped]
 
     def _take(self, choice: _Choice, out: list[Event]) -> None:
@@ -161,45 +217,30 @@ class OpenAIReader:
             out.append(Started())
         delta = choice.delta or choice.message
         if delta is not None:
-            out += self._calls.behind(_said(delta))
-            for place, piece in enumerate(delta.tool_calls or ()):
-                out += self._calls.add(piece, place)
-        self._finish = choice.finish_reason or self._finish
+            out += self._calls.behind(self.said(delta))
+            if delta.tool_calls:
+                for place, piece in enumerate(delta.tool_calls):
+                    out += self._calls.add(piece, place)
+        if choice.finish_reason:
+            self._finish = choice.finish_reason
 
-    def _note_sources(self, chunk: _Chunk) -> None:
-        """Remember the sources, in the order of the numbers that the text cites (Perplexity, wire §4.6)."""
-        titles = {one.url: one.title or "" for one in chunk.search_results or () if one.url}
-        for url in (*(chunk.citations or ()), *titles):
-            self._sources[url] = titles.get(url) or self._sources.get(url, "")
+    def _thoughts(self, reasoning: str | list[str | _Thought]) -> list[Event]:
+        """Return the thoughts; a signature ends a block, and may come in a frame of its own."""
+        out: list[Event] = []
+        for one in [reasoning] if isinstance(reasoning, str) else reasoning:
+            thought = _Thought(one) if isinstance(one, str) else one
+            if text := thought.content or thought.text:
+                out.append(ThinkingPiece(text))
+            if thought.signature and self.origin:
+                out.append(Signed(thought.signature, self.origin))
+        return out
 
-
-def _said(delta: _Delta) -> list[Event]:
-    out: list[Event] = []
-    if delta.reasoning_content:
-        out += (ThinkingPiece(text) for text in _texts(delta.reasoning_content) if text)
-    if delta.content:
-        out.append(TextPiece(delta.content))
-    if delta.refusal:
-        out.append(RefusalPiece(delta.refusal))
-    return out
-
-
-def _texts(reasoning: str | list[str | _Thought]) -> Iterable[str]:
-    if isinstance(reasoning, str):
-        return (reasoning,)
-    return (one if isinstance(one, str) else one.content or one.text or "" for one in reasoning)
-
-
-def _tokens(usage: _Usage) -> Tokens:
-    prompt, details = int(usage.prompt_tokens or 0), usage.prompt_tokens_details or _NO_DETAILS
-    read, written = int(details.cached_tokens or 0), int(details.cache_write_tokens or 0)
-    return Tokens(
-        uncached=max(0, prompt - read - written),
-        cache_read=read,
-        cache_write_5m=written,
-        output=int(usage.completion_tokens or 0),
-        reasoning=int((usage.completion_tokens_details or _NO_DETAILS).reasoning_tokens or 0),
-    )
+    def _note_sources(self, completion: Completion) -> None:
+        """Remember each source once, in the order of the numbers that the text cites (wire §4.6, §4.7)."""
+        for one in (*(completion.citations or ()), *(completion.search_results or ())):
+            source = _Source(one) if isinstance(one, str) else one
+            if source.url:
+                self._sources[source.url] = source.title or self._sources.get(source.url, "")
 
 
 # --- tool calls --------------------------------------------------------------------------------------

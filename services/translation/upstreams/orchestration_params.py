@@ -15,11 +15,12 @@ import msgspec
 from services.translation import fields as f
 from services.translation.capabilities import ORCHESTRATION, RESPONSES, ModelFacts, facts_for
 from services.translation.conversation import Conversation, Reasoning
-from services.translation.efforts import budget_of, effort_of, nearest
+from services.translation.efforts import effort_of, nearest
 from services.translation.fields import Fields
 from services.translation.rules import apply_rules, suited
 from services.translation.signatures import CLAUDE
 from services.translation.turns import arranged
+from services.translation.upstreams import cohere
 from services.translation.upstreams.bedrock import stop_sequences
 from services.translation.upstreams.chat_form import tool_choice
 from services.translation.upstreams.claude_thinking import plan, sampling
@@ -122,8 +123,7 @@ def _cohere(conversation: Conversation, model: Backend) -> _Told:
     reasoning = conversation.reasoning
     if reasoning is None or not effort_of(reasoning):
         return {}, ()
-    budget = budget_of(reasoning)
-    return {"thinking": {"type": "enabled", "token_budget": budget} if budget else {"type": "disabled"}}, ()
+    return {"thinking": cohere.thinking(reasoning)}, ()
 
 
 def _by_effort(conversation: Conversation, model: Backend) -> _Told:
@@ -131,9 +131,8 @@ def _by_effort(conversation: Conversation, model: Backend) -> _Told:
     if not effort:
         return {}, ()
     if conversation.tools and effort != "none" and model.native.tools_with_effort == RESPONSES:
-        return {}, (
-            _EFFORT,
-        )  # the model takes both by Responses only, which orchestration has not (wire §5.1)
+        # The model takes both by Responses only, which orchestration has not (wire §5.1).
+        return {}, (_EFFORT,)
     return {_EFFORT: nearest(effort, model.facts.efforts)}, ()
 
 

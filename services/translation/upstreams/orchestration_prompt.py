@@ -19,7 +19,6 @@ from services.translation.conversation import (
     Conversation,
     Document,
     Image,
-    OutputFormat,
     Redacted,
     Text,
     Thinking,
@@ -29,10 +28,10 @@ from services.translation.conversation import (
     Turn,
 )
 from services.translation.signatures import CLAUDE
-from services.translation.toolnames import safe
 from services.translation.turns import (
     arranged,
-    document_text,
+    as_text,
+    chooses_from_nothing,
     forgets_thinking,
     hoisted,
     image_format,
@@ -51,7 +50,6 @@ Json = dict[str, Any]
 _OPENAI = frozenset({"azure-openai", "openai-like"})
 """Families whose messages are those of chat completions all the way down."""
 
-_SEEN_BELOW = "[shown in the next message]"
 _NO_BRACES = str.maketrans("{}", "()")
 
 
@@ -74,7 +72,7 @@ def prompt(conversation: Conversation, model: Backend) -> Prompt:
         made = _openai_prompt(conversation, model.facts)
     else:
         made = _Form(conversation, model).prompt()
-    output = conversation.output and _response_format(conversation.output)
+    output = conversation.output and chat_form.response_format(conversation.output)
     dropped = (*moved, *made.dropped, *_unsaid(conversation, model))
     return msgspec.structs.replace(made, response_format=output, dropped=dropped)
 
@@ -90,22 +88,10 @@ def _without_system(conversation: Conversation) -> tuple[Conversation, tuple[str
 
 
 def _unsaid(conversation: Conversation, model: Backend) -> Iterator[str]:
-    choice = conversation.tool_choice
-    if choice is not None and choice.mode != "none" and not conversation.tools:
+    if chooses_from_nothing(conversation):
         yield "tool_choice"
     if any(tool.strict for tool in conversation.tools) and model.family not in _OPENAI:
         yield "strict"
-
-
-def _response_format(wanted: OutputFormat) -> Json:
-    if wanted.schema is None:
-        return {"type": "json_object"}
-    schema: Json = {"name": safe(wanted.name), "schema": wanted.schema}
-    if wanted.description:
-        schema["description"] = wanted.description
-    if wanted.strict is not None:
-        schema["strict"] = wanted.strict
-    return {"type": "json_schema", "json_schema": schema}
 
 
 def _openai_prompt(conversation: Conversation, facts: ModelFacts) -> Prompt:
@@ -197,7 +183,7 @@ class _Form:
                 case Thinking(text, signature):
                     thoughts.append({"content": text, "signature": signature})
                 case ToolUse():
-                    calls.append(_call(block))
+                    calls.append(chat_form.call(block))
                     self._unmarked |= block.cache is not None
                 case _:
                     pass  # redacted thinking has no place; `_lost` reports it
@@ -225,7 +211,7 @@ class _Form:
     def _result(self, result: ToolResult, shown: bool) -> Json:
         parts = [part for one in result.content for part in self._texts(one)]
         if shown:
-            parts.append(_said(_SEEN_BELOW))
+            parts.append(_said(chat_form.SEEN_BELOW))
         if result.is_error:
             parts = [_said("Error:"), *parts]
         if parts:
@@ -234,8 +220,11 @@ class _Form:
 
     def _shown(self, result: ToolResult) -> list[Json]:
         """Return what a tool message cannot hold, behind a line that says where it is from."""
-        media = [part for one in result.content if self._plain(one) is None for part in self._parts(one)]
-        return [_said(f"Result of the tool call {result.tool_id}:"), *media] if media else []
+        media = [one for one in result.content if as_text(one, self._conversation) is None]
+        if not media:
+            return []
+        label = _said(f"Result of the tool call {result.tool_id}:")
+        return [label, *(part for one in media for part in self._parts(one))]
 
     # --- parts ---------------------------------------------------------------------------------------
 
@@ -251,17 +240,8 @@ class _Form:
                 raise BadRequest("orchestration takes no sound", param=self._conversation.name_of("messages"))
 
     def _texts(self, block: Text | Document | Image) -> list[Json]:
-        text = self._plain(block)
+        text = as_text(block, self._conversation)
         return [] if text is None else [self._mark(_said(text), block.cache)]
-
-    def _plain(self, block: Block) -> str | None:
-        """Return what can stand as text, None for what cannot."""
-        if isinstance(block, Text):
-            return block.text
-        if not isinstance(block, Document):
-            return None
-        text = document_text(block, self._conversation)
-        return None if text is None else "\n\n".join(filter(None, (block.title, block.context, text)))
 
     def _text(self, text: Text) -> Json:
         return self._mark(_said(text.text), text.cache)
@@ -283,11 +263,6 @@ class _Form:
 
 def _said(text: str) -> Json:
     return {"type": "text", "text": text}
-
-
-def _call(use: ToolUse) -> Json:
-    function = {"name": use.name, "arguments": use.arguments or "{}"}
-    return {"id": use.id, "type": "function", "function": function}
 
 
 def _content(parts: Sequence[Json], glue: str | None = None) -> str | Sequence[Json]:

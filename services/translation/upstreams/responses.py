@@ -34,7 +34,8 @@ from services.translation.efforts import effort_of, nearest
 from services.translation.replies import Target
 from services.translation.signatures import replayable
 from services.translation.toolnames import safe
-from services.translation.turns import document_text, parameters
+from services.translation.turns import as_text, parameters
+from services.translation.upstreams.chat_form import lost
 from services.translation.upstreams.responses_reader import ORIGIN, ResponsesReader, answer
 
 Json = dict[str, Any]
@@ -171,18 +172,8 @@ class _Items:
         wanted = self._conversation.output
         if wanted is not None and wanted.schema is None and not self._speaks_of_json():
             paired.insert(0, _message("developer", [_input_text(_JSON_WANTED)]))  # else it is refused
-        return paired, self._lost(forgotten=self._forgotten or len(paired) < len(items))
-
-    def _lost(self, *, forgotten: bool) -> tuple[str, ...]:
-        conversation = self._conversation
-        blocks = tuple(conversation.blocks())
-        marked = (*conversation.system, *conversation.tools, *blocks)
-        said = {
-            "thinking": forgotten,
-            "cache_control": any(getattr(one, "cache", None) is not None for one in marked),
-            "citations": any(isinstance(block, Document) and block.citations for block in blocks),
-        }
-        return tuple(name for name, found in said.items() if found)
+        forgotten = self._forgotten or len(paired) < len(items)
+        return paired, tuple(name for name in lost(self._conversation) if forgotten or name != "thinking")
 
     def _speaks_of_json(self) -> bool:
         texts = (block.text for block in self._conversation.blocks() if isinstance(block, Text))
@@ -257,9 +248,9 @@ class _Items:
                 raise self._not_taken(f"input of type '{getattr(block, 'media_type', type(block).__name__)}'")
 
     def _document(self, document: Document) -> Json:
-        text = document_text(document, self._conversation)
+        text = as_text(document, self._conversation)
         if text is not None:
-            return _input_text("\n\n".join(filter(None, (document.title, document.context, text))))
+            return _input_text(text)
         if document.media_type != _PDF:
             raise self._not_taken(f"documents of type '{document.media_type}'")
         data = f"data:{_PDF};base64,{document.data}"

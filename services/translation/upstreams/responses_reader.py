@@ -30,6 +30,7 @@ from services.translation.faults import error_inside
 ORIGIN = "responses"
 """Whose signatures these are."""
 
+_ITEM = "an item of the upstream's answer"
 _BETWEEN_PARTS = "\n\n"
 
 # --- what is looked at -------------------------------------------------------------------------------
@@ -121,9 +122,9 @@ _annotation = msgspec.json.Decoder(_Annotation)
 def _framed(data: bytes) -> _Frame:
     """Return a frame; of one that is of another form, and of no kind that is read here, its kind alone."""
     try:
-        return _frame.decode(data)
-    except msgspec.ValidationError:
-        kind = _kind.decode(data).type
+        return f.decoded(_frame, data, f.FRAME)
+    except UpstreamBroken:
+        kind = f.decoded(_kind, data, f.FRAME).type
         if kind in _FRAMES:
             raise
         return _Frame(kind)
@@ -184,8 +185,8 @@ _ITEMS: Mapping[str, Callable[[_Item, _Progress], list[Event]]] = {
 
 def _item_events(raw: msgspec.Raw, progress: _Progress) -> list[Event]:
     """Return what was not told yet of an item that is complete; nothing for unknown kinds."""
-    told = _ITEMS.get(_kind.decode(raw).type)
-    return told(_item.decode(raw), progress) if told else []
+    told = _ITEMS.get(f.decoded(_kind, raw, _ITEM).type)
+    return told(f.decoded(_item, raw, _ITEM), progress) if told else []
 
 
 def _cited(annotation: _Annotation) -> Cited:
@@ -212,15 +213,12 @@ def _failure(response: _Response) -> Exception:
 
 def answer(body: bytes, info: ReplyInfo) -> list[Event]:
     """Return the events of a whole answer. Raises UpstreamBroken, or the UpstreamError that it reports."""
-    try:
-        response = _response.decode(body)
-        if f.present(response.error) or response.status in ("failed", "cancelled"):
-            raise _failure(response)
-        if response.status not in ("completed", "incomplete"):
-            raise UpstreamBroken(f"the upstream's answer has the status '{response.status}'")
-        items = [event for raw in response.output for event in _item_events(raw, _Progress())]
-    except f.UNREADABLE as exc:
-        raise UpstreamBroken(f"the upstream's answer cannot be read: {exc}") from exc
+    response = f.decoded(_response, body, f.ANSWER)
+    if f.present(response.error) or response.status in ("failed", "cancelled"):
+        raise _failure(response)
+    if response.status not in ("completed", "incomplete"):
+        raise UpstreamBroken(f"the upstream's answer has the status '{response.status}'")
+    items = [event for raw in response.output for event in _item_events(raw, _Progress())]
     return [Started(), *items, *_ending(response, response.status)]
 
 
@@ -241,14 +239,11 @@ class ResponsesReader:
 
     def feed(self, data: bytes) -> list[Event]:
         """Return the events of one frame. Raises UpstreamBroken, or the UpstreamError that it reports."""
-        try:
-            frame = _framed(data)
-            if frame.type == "error" or (f.present(frame.error) and not frame.type):
-                raise error_inside(data)
-            handle = _FRAMES.get(frame.type)
-            events = handle(self, frame) if handle else []
-        except f.UNREADABLE as exc:
-            raise UpstreamBroken(f"a frame of the upstream's stream cannot be read: {exc}") from exc
+        frame = _framed(data)
+        if frame.type == "error" or (not frame.type and f.present(frame.error)):
+            raise error_inside(data)
+        handle = _FRAMES.get(frame.type)
+        events = handle(self, frame) if handle else []
         if self._started or not (events or frame.type == "response.created"):
             return events
         self._started = True
@@ -290,7 +285,7 @@ class ResponsesReader:
         return self._piece(frame, ThinkingPiece)
 
     def _annotated(self, frame: _Frame) -> list[Event]:
-        annotation = _annotation.decode(frame.annotation)
+        annotation = f.decoded(_annotation, frame.annotation, f.FRAME)
         return self._in_order(frame, [_cited(annotation)]) if annotation.url else []
 
     def _piece(self, frame: _Frame, make: Callable[[str], Event]) -> list[Event]:
@@ -303,8 +298,8 @@ class ResponsesReader:
 
     def _added(self, frame: _Frame) -> list[Event]:
         events: list[Event] = []
-        if _kind.decode(frame.item).type == "function_call":
-            item = _item.decode(frame.item)
+        if f.decoded(_kind, frame.item, _ITEM).type == "function_call":
+            item = f.decoded(_item, frame.item, _ITEM)
             self._progress_of(frame).opened = True
             events.append(ToolOpened(item.call_id, item.name))
         return self._in_order(frame, events)
@@ -345,13 +340,13 @@ class ResponsesReader:
     # the end
 
     def _finished(self, frame: _Frame) -> list[Event]:
-        response = _response.decode(frame.response)
+        response = f.decoded(_response, frame.response, f.FRAME)
         waiting = [event for at in sorted(self._held) for event in self._held[at]]
         self.done = True
         return [*waiting, *_ending(response, frame.type.removeprefix("response."))]
 
     def _has_failed(self, frame: _Frame) -> list[Event]:
-        response = _response.decode(frame.response)
+        response = f.decoded(_response, frame.response, f.FRAME)
         if f.present(response.error):
             raise error_inside(response.error)
         self._failed = True  # the reason comes in a frame of its own (wire §4.2)

@@ -112,3 +112,43 @@ def test_an_error_inside_a_200_is_raised() -> None:
     """It is no answer."""
     with pytest.raises(UpstreamLimited):
         embeddings.read_answer(b'{"error":{"code":"429","message":"slow"}}', model="m")
+
+
+def test_parts_of_a_request_are_answered_as_one() -> None:
+    """Their vectors follow one another in the order of the texts, their tokens add up."""
+    parts = embeddings.split(fields.parse(b'{"input":["a","b","c"],"dimensions":2}'), 2)
+    answers = [
+        embeddings.read_answer(
+            b'{"data":[{"index":1,"embedding":[2]},{"index":0,"embedding":[1]}],"usage":{"prompt_tokens":3}}',
+            model="m",
+        ),
+        embeddings.read_answer(b'{"data":[{"index":0,"embedding":[3]}]}', model="m"),
+    ]
+
+    joined = embeddings.join(answers)
+
+    assert [b'["a","b"]', b'["c"]'] == [bytes(part["input"]) for part in parts]
+    assert [(0, [1]), (1, [2]), (2, [3])] == [
+        (item["index"], item["embedding"]) for item in json.loads(joined.body)["data"]
+    ]
+    assert Usage(3, 0, 3) == joined.usage
+
+
+def test_requests_that_travel_together_share_the_answer() -> None:
+    """Each gets the vectors of its own texts, and of the tokens a part by their length."""
+    bodies = [fields.parse(b'{"input":["a","bb"],"user":"u"}'), fields.parse(b'{"input":"c","user":"u"}')]
+    asked = embeddings.together(bodies)
+    answer = embeddings.read_answer(
+        b'{"data":[{"index":0,"embedding":[1]},{"index":1,"embedding":[2]},{"index":2,"embedding":[3]}],'
+        b'"usage":{"prompt_tokens":8}}',
+        model="m",
+    )
+
+    first, second = embeddings.shares(answer, bodies)
+
+    assert {"input": b'["a","bb","c"]', "user": b'"u"'} == {name: bytes(raw) for name, raw in asked.items()}
+    assert [[(0, [1]), (1, [2])], [(0, [3])]] == [
+        [(item["index"], item["embedding"]) for item in json.loads(part.body)["data"]]
+        for part in (first, second)
+    ]
+    assert (Usage(6, 0, 6), Usage(2, 0, 2)) == (first.usage, second.usage)

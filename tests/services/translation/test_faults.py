@@ -13,6 +13,7 @@ from services.errors import (
     UpstreamMissing,
     UpstreamRefused,
     UpstreamTimeout,
+    UpstreamUnauthorized,
 )
 from services.translation.faults import Fault, error_for, error_inside, read_fault
 
@@ -122,7 +123,7 @@ def test_long_texts_are_cut(body: bytes) -> None:
 # wire §6.2: status → class, status for the caller, whether another deployment is tried
 STATUSES: dict[int, tuple[type[UpstreamError], int, bool]] = {
     400: (UpstreamRefused, 400, False),
-    401: (UpstreamDenied, 502, True),
+    401: (UpstreamUnauthorized, 502, True),
     402: (UpstreamRefused, 402, False),
     403: (UpstreamDenied, 502, True),
     404: (UpstreamMissing, 404, True),
@@ -197,7 +198,6 @@ def test_a_code_that_is_only_the_status_is_not_shown() -> None:
         b'{"error":{"code":"429","message":"exceeded token rate limit"}}',
         b'{"error":{"code":429,"message":"x"}}',
         b'{"type":"error","error":{"type":"too_many_requests","code":"too_many_requests"}}',
-        b'{"error":{"type":"overloaded_error"}}',
         b'{"error":{"code":"RATE_LIMIT_EXCEEDED"}}',
         b'{"error":{"code":"ThrottlingException"}}',
     ],
@@ -207,6 +207,57 @@ def test_trap_14_a_throttle_inside_a_200_is_a_rate_limit(body: bytes) -> None:
     error = error_inside(body)
 
     assert (UpstreamLimited, 429) == (type(error), error.status)
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "status"),
+    [
+        ({"type": "overloaded_error"}, UpstreamFailed, 503),
+        ({"type": "timeout_error"}, UpstreamTimeout, 504),
+        ({"code": "modelTimeoutException"}, UpstreamTimeout, 504),
+        ({"code": "serviceUnavailableException"}, UpstreamFailed, 503),
+        ({"code": 503, "status": "UNAVAILABLE"}, UpstreamFailed, 503),
+        ({"status": "RESOURCE_EXHAUSTED"}, UpstreamLimited, 429),
+        ({"code": "server_error"}, UpstreamFailed, 502),
+        ({"code": "500"}, UpstreamFailed, 500),
+        ({"code": 7}, UpstreamFailed, 502),
+        ({"code": 401}, UpstreamFailed, 502),
+        ({"code": 403}, UpstreamDenied, 502),
+    ],
+)
+def test_an_error_inside_a_200_is_as_one_with_its_status(
+    error: dict[str, object], kind: type[UpstreamError], status: int
+) -> None:
+    """So that another deployment is asked; our own token was good, whatever it says."""
+    found = error_inside(msgspec.json.encode({"error": error}))
+
+    assert (kind, status, True) == (type(found), found.status, found.retryable)
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "code"),
+    [
+        ({"code": "content_filter", "innererror": {"hate": 1}}, 400, "content_filter"),
+        (
+            {"code": "context_length_exceeded", "type": "invalid_request_error"},
+            400,
+            "context_length_exceeded",
+        ),
+        ({"type": "invalid_request_error"}, 400, "invalid_request"),
+        ({"type": "request_too_large"}, 413, "invalid_request"),
+        ({"code": 400, "status": "INVALID_ARGUMENT"}, 400, "invalid_request"),
+        ({"code": "validationException"}, 400, "validationException"),
+        ({"code": "invalid_prompt"}, 400, "invalid_prompt"),
+        ({"code": 404, "status": "NOT_FOUND"}, 404, "not_found"),
+    ],
+)
+def test_a_refusal_inside_a_200_is_the_callers(error: dict[str, object], status: int, code: str) -> None:
+    """It would be refused again: no other deployment is asked, and the reason is passed on (wire §6.3)."""
+    found = error_inside(msgspec.json.encode({"error": error | {"message": "why"}}))
+
+    assert (UpstreamRefused, False) == (type(found), found.retryable)
+    assert (status, code, "why") == (found.status, found.code, found.public)
+    assert error.get("innererror") == found.extra.get("innererror")
 
 
 def test_another_error_inside_a_200_is_a_failure() -> None:
@@ -249,7 +300,8 @@ def orchestrated(code: int, location: str, message: str = "m", **more: object) -
         (400, "Filtering Module - Input Filter", UpstreamRefused, 400, "content_filter", False),
         (500, "Filtering Module - Input Filter", UpstreamFailed, 500, "upstream_error", True),
         (400, "LLM Module", UpstreamRefused, 400, "invalid_request", False),
-        (404, "Templating Module", UpstreamRefused, 404, "invalid_request", False),
+        (401, "LLM Module", UpstreamFailed, 502, "upstream_error", True),
+        (404, "Templating Module", UpstreamRefused, 404, "not_found", False),
         (408, "LLM Module", UpstreamTimeout, 504, "upstream_timeout", True),
         (429, "LLM", UpstreamLimited, 429, "rate_limit_exceeded", True),
         (500, "Masking Module - Masking", UpstreamFailed, 500, "upstream_error", True),
@@ -279,10 +331,34 @@ def test_a_module_may_fail_without_a_word() -> None:
 
 
 def test_the_models_own_time_to_wait_is_in_the_body() -> None:
-    """The answer's own header counts more."""
+    """Of that and the answer's own header the later time counts; inside a 200 there is only the one."""
     body = orchestrated(429, "LLM", headers={"x-retry-after": "30"})
+    waits = [error_for(429, body, retry_after=header).retry_after for header in (None, 0.0, 5, 31)]
 
-    assert [30, 5] == [error_for(429, body).retry_after, error_for(429, body, retry_after=5).retry_after]
+    assert [30, 30, 30, 31] == waits
+    assert 30 == error_inside(body).retry_after
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({"retry-after": "2"}, 2),
+        ({"Retry-After": 2, "x-retry-after": "30"}, 30),
+        ({"retry-after-ms": "1500", "retry-after": "1"}, 1.5),
+        ({"retry-after": " 0.5 "}, 0.5),
+        ({"retry-after": "0"}, 0),
+        ({"retry-after": "-1"}, None),
+        ({"retry-after": "soon", "retry-after-ms": None}, None),
+        ({"retry-after": "1e999"}, None),
+        ({}, None),
+        ("retry-after: 5", None),
+    ],
+)
+def test_the_latest_time_in_the_body_counts(headers: object, seconds: float | None) -> None:
+    """Orchestration passes on the headers of the model behind it (wire §6.2)."""
+    body = msgspec.json.encode({"error": {"code": 429, "message": "m", "headers": headers}})
+
+    assert (seconds, seconds) == (error_for(429, body).retry_after, error_inside(body).retry_after)
 
 
 def test_a_module_without_a_code_fails_as_any_error_inside_a_200() -> None:

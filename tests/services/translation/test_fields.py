@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from services.errors import BadRequest
+from services.errors import BadRequest, UpstreamBroken
 from services.translation import fields as f
 
 
@@ -77,6 +77,25 @@ def test_a_member_of_another_kind_is_named(value: bytes, kind: Any, words: str) 
     with pytest.raises(BadRequest, match=words) as caught:
         f.read({"m": msgspec.Raw(value)}, "m", kind)
     assert "m" == caught.value.param
+
+
+@pytest.mark.parametrize("data", [b"", b"{", b"[]", b'{"\xff":1}', b'{"a":' + b"[" * 100_000])
+def test_what_an_upstream_sent_and_nobody_can_read_is_its_fault(data: bytes) -> None:
+    """It is UpstreamBroken, whatever the bytes, and says what could not be read."""
+    with pytest.raises(UpstreamBroken, match=r"^the upstream's answer cannot be read: ."):
+        f.decoded(f.decoder, data, f.ANSWER)
+
+
+def test_text_that_an_upstream_sent_is_utf_8() -> None:
+    """Anything else is UpstreamBroken too."""
+    with pytest.raises(UpstreamBroken, match="stream is not UTF-8"):
+        f.text_of(b"\xff", f.FRAME)
+    assert "é" == f.text_of("é".encode(), f.FRAME)
+
+
+def test_what_an_upstream_sent_is_read() -> None:
+    """As its decoder reads it."""
+    assert [1] == f.decoded(msgspec.json.Decoder(list[int]), b"[1]", f.FRAME)
 
 
 @pytest.mark.parametrize("members", [{}, {"model": msgspec.Raw(b"null")}, {"model": msgspec.Raw(b'""')}])

@@ -172,47 +172,30 @@ def test_a_stream_without_usage_has_none() -> None:
     assert one.usage is None
 
 
-# --- held back ---
-
-
-def test_trap_14_what_opens_a_stream_waits_for_its_content() -> None:
-    """Then it goes out first, in its order."""
-    one = relay()
-    before = [one.feed(sse(frame)) for frame in OPENING]
-    first = one.feed(sse(TEXT))
-
-    assert [b"", b"", b""] == before
-    kinds = ["message_start", "ping", "content_block_start", "content_block_delta"]
-    assert kinds == [event["type"] for event in events(first)]
-    assert ["ping"] == [event["type"] for event in events(one.feed(sse('{"type":"ping"}')))]
-
-
-@pytest.mark.parametrize("frame", ['{"type":"content_block_stop","index":0}', DELTA])
-def test_an_answer_without_deltas_goes_out_too(frame: str) -> None:
-    """Redacted thinking has none, an empty answer neither."""
-    assert relay().feed(sse(START, frame)).endswith(frame.encode() + b"\n\n")
+# --- errors inside a 200 ---
 
 
 @pytest.mark.parametrize(
     ("error", "kind"),
     [
         (THROTTLED, UpstreamLimited),
-        (OVERLOADED, UpstreamLimited),
+        (OVERLOADED, UpstreamFailed),
         ('{"message":"TooManyRequests"}', UpstreamLimited),
         ('{"type":"error","error":{"type":"api_error","message":"x"}}', UpstreamFailed),
         ('{"error":{"message":"x"}}', UpstreamFailed),
     ],
 )
-def test_trap_14_an_error_before_content_leaves_nothing_with_the_caller(
-    error: str, kind: type[UpstreamError]
+@pytest.mark.parametrize("pieces", [1, 2])
+def test_trap_14_an_error_before_content_is_raised(
+    error: str, kind: type[UpstreamError], pieces: int
 ) -> None:
-    """So that another deployment can be asked (wire §6.4)."""
+    """Trap 14: so that another deployment can be asked (wire §6.4); in one chunk or in two."""
     one = relay()
-    held = one.feed(sse(*OPENING))
+    opening, failing = sse(*OPENING), sse(error)
 
     with pytest.raises(kind):
-        one.feed(sse(error))
-    assert b"" == held
+        [one.feed(chunk) for chunk in ([opening + failing] if pieces == 1 else [opening, failing])]
+    assert not one.began
 
 
 def test_an_error_behind_content_in_the_same_piece_is_kept_for_later() -> None:
@@ -305,7 +288,7 @@ def test_the_rest_of_an_answer_keeps_its_bytes() -> None:
         ("{}", UpstreamBroken),
         ('{"type":"message","content":[],"stop_reason":null}', UpstreamBroken),
         ('{"type":"message","stop_reason":"end_turn"}', UpstreamBroken),
-        (OVERLOADED, UpstreamLimited),
+        (OVERLOADED, UpstreamFailed),
         ('{"message":"ThrottlingException: wait"}', UpstreamLimited),
         ('{"error":{"message":"x"}}', UpstreamFailed),
     ],

@@ -184,23 +184,11 @@ def test_how_a_response_ends(final: dict[str, Any], reason: str) -> None:
     assert (b"", reason, None) == (one.close(), one.finish_reason, one.usage)
 
 
-# --- nothing goes out too early ---
+# --- failures ---
 
 
-def test_trap_14_what_only_opens_a_stream_is_held_back() -> None:
-    """Trap 14: until there is more; then it comes unchanged and in order."""
-    one = relay()
-    queued = frame(2, "response.queued", response=sample.response("queued"))
-    opening = one.feed(sse(CREATED)) + one.feed(sse(IN_PROGRESS)) + one.feed(sse(queued))
-
-    assert b"" == opening
-    expected = ["created", "in_progress", "queued", "output_text.delta"]
-    assert expected == kinds(read(one.feed(sse(DELTA))))
-    assert ["in_progress"] == kinds(read(one.feed(sse(IN_PROGRESS))))
-
-
-def test_an_answer_without_content_comes_with_its_end() -> None:
-    """Nothing stays held back."""
+def test_an_answer_may_have_no_content() -> None:
+    """Its end is one all the same."""
     assert ["created", "completed"] == kinds(through(CREATED, COMPLETED))
 
 
@@ -219,24 +207,23 @@ def test_an_answer_without_content_comes_with_its_end() -> None:
 def test_trap_14_a_failure_before_any_content_is_an_error(
     frames: tuple[str, ...], error: type[UpstreamError], pieces: int
 ) -> None:
-    """Trap 14: nothing went out, so another deployment may do better; in one chunk or in several."""
+    """Trap 14: so that another deployment may do better; in one chunk or in several."""
     one = relay()
     chunks = [sse(*frames)] if pieces == 1 else [sse(data) for data in frames]
-    seen: list[bytes] = []
 
     with pytest.raises(error) as caught:
-        seen.extend(one.feed(chunk) for chunk in chunks)
-    assert (error, True) == (type(caught.value), caught.value.retryable)
-    assert not any(seen)
+        [one.feed(chunk) for chunk in chunks]
+    assert (error, True, False) == (type(caught.value), caught.value.retryable, one.began)
 
 
 def test_a_failure_without_any_reason_is_told_at_the_end() -> None:
     """The error that should follow never came."""
     one = relay()
+    seen = one.feed(sse(*THROTTLED[:2]))
 
-    assert b"" == one.feed(sse(*THROTTLED[:2]))
     with pytest.raises(UpstreamFailed):
         one.close()
+    assert (["created"], False) == (kinds(read(seen)), one.began)
 
 
 # --- failures in mid-stream ---
@@ -271,13 +258,19 @@ def test_one_that_fails_without_a_reason_gets_it_from_the_error_behind() -> None
     assert (SEALED, 3) == (failed["response"]["id"], failed["sequence_number"])
 
 
-def test_what_came_before_a_failure_is_still_the_callers() -> None:
-    """Also when both came in one piece."""
+@pytest.mark.parametrize("pieces", [1, 2])
+def test_an_error_behind_content_passes_once_and_nothing_follows(pieces: int) -> None:
+    """It is the upstream's own last word; in one chunk or in several."""
     one = relay()
-    out = one.feed(sse(CREATED, DELTA, THROTTLE, DELTA))
+    chunks = (
+        [sse(CREATED, DELTA, THROTTLE, DELTA)] if pieces == 1 else [sse(CREATED, DELTA), sse(THROTTLE, DELTA)]
+    )
+    out = b"".join([one.feed(chunk) for chunk in chunks])
 
-    assert ["created", "output_text.delta"] == kinds(read(out))
+    assert ["created", "output_text.delta", "error"] == kinds(read(out))
+    assert THROTTLE == out.decode().removesuffix("\n\n").rpartition("data: ")[2]
     assert isinstance(one.failure, UpstreamLimited)
+    assert (b"", False) == (one.fail(one.failure), one.done)
 
 
 @pytest.mark.parametrize("count", range(1, len(STREAM)))

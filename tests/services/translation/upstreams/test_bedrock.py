@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from services.errors import UpstreamFailed, UpstreamLimited
+from services.errors import UpstreamFailed, UpstreamLimited, UpstreamRefused
 from services.translation.upstreams.bedrock import reported
 
 
@@ -15,7 +15,7 @@ from services.translation.upstreams.bedrock import reported
     [
         (
             {"type": "error", "error": {"type": "overloaded_error", "message": "busy"}},
-            UpstreamLimited,
+            UpstreamFailed,
             "busy",
         ),
         ({"type": "error", "error": {"type": "api_error", "message": "oops"}}, UpstreamFailed, "oops"),
@@ -28,7 +28,7 @@ from services.translation.upstreams.bedrock import reported
         ({"throttlingException": {"message": "Too many tokens"}}, UpstreamLimited, "Too many tokens"),
         ({"modelStreamErrorException": {"message": "broke"}}, UpstreamFailed, "broke"),
         ({"internalServerException": {}}, UpstreamFailed, "internalServerException"),
-        ({"validationException": "bad"}, UpstreamFailed, "bad"),
+        ({"validationException": "bad"}, UpstreamRefused, "bad"),
         ({"type": "error"}, UpstreamFailed, "the upstream reported an error without a reason"),
     ],
 )

@@ -192,8 +192,14 @@ def test_tokens(usage: Any, expected: Tokens) -> None:
         (b'{"content":[{"type":1}]}', UpstreamBroken, "cannot be read"),
         (b'{"content":[],"usage":{"input_tokens":"many"}}', UpstreamBroken, "cannot be read"),
         (b'{"content":[],"usage":{"cache_creation":[]}}', UpstreamBroken, "cannot be read"),
+        (
+            b'{"content":[{"type":"tool_use","id":"1","name":"f","input":{"a":"\xff"}}]}',
+            UpstreamBroken,
+            "not UTF-8",
+        ),
+        (b'{"type":"error","error":"\xff"}', UpstreamBroken, "cannot be read"),
         (b"{}", UpstreamBroken, "no content"),
-        (b'{"type":"error","error":{"type":"overloaded_error","message":"busy"}}', UpstreamLimited, "busy"),
+        (b'{"type":"error","error":{"type":"overloaded_error","message":"busy"}}', UpstreamFailed, "busy"),
         (b'{"error":{"message":"oops"}}', UpstreamFailed, "oops"),
         (b'{"message":"ThrottlingException: slow"}', UpstreamLimited, "slow"),
     ],
@@ -337,7 +343,7 @@ def test_the_end_is_known(finished: bool) -> None:
 @pytest.mark.parametrize(
     ("frame", "kind", "message"),
     [
-        ('{"type":"error","error":{"type":"overloaded_error","message":"busy"}}', UpstreamLimited, "busy"),
+        ('{"type":"error","error":{"type":"overloaded_error","message":"busy"}}', UpstreamFailed, "busy"),
         ('{"type":"error","message":"ThrottlingException: slow"}', UpstreamLimited, "slow"),
         ('{"error":{"message":"oops"}}', UpstreamFailed, "oops"),
         ('{"message":"ServiceUnavailableException: later"}', UpstreamFailed, "later"),

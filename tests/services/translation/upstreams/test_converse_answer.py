@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given, strategies as st
 
-from services.errors import UpstreamBroken, UpstreamFailed, UpstreamLimited
+from services.errors import UpstreamBroken, UpstreamFailed, UpstreamLimited, UpstreamRefused
 from services.translation.conversation import Redacted, Text, Thinking, ToolUse
 from services.translation.events import (
     Counted,
@@ -127,6 +127,11 @@ def test_an_answer_without_a_reason_has_no_end() -> None:
     [
         (b"{'output': {}}", UpstreamBroken, "cannot be read"),
         (b'{"output":{"message":{}}}', UpstreamBroken, "cannot be read"),
+        (
+            b'{"output":{"message":{"content":[{"toolUse":{"toolUseId":"1","name":"f","input":{"a":"\xff"}}}]}}}',
+            UpstreamBroken,
+            "not UTF-8",
+        ),
         (b"{}", UpstreamBroken, "no content"),
         (b'{"message":"Too many tokens"}', UpstreamFailed, "Too many tokens"),
         (b'{"error":{"message":"oops"}}', UpstreamFailed, "oops"),
@@ -244,7 +249,7 @@ def test_a_stream_that_is_cut_short_is_broken(count: int) -> None:
         (b'{"throttlingException":{"message":"slow"}}', UpstreamLimited, "slow"),
         (b"{'modelStreamErrorException': {'message': 'broke'}}", UpstreamFailed, "broke"),
         (b"{'internalServerException': {'message': 'oops'}}", UpstreamFailed, "oops"),
-        (b"{'validationException': {'message': 'bad'}}", UpstreamFailed, "bad"),
+        (b"{'validationException': {'message': 'bad'}}", UpstreamRefused, "bad"),
         (b"{'serviceUnavailableException': {'message': 'later'}}", UpstreamFailed, "later"),
         (b"{'message': 'no'}", UpstreamFailed, "no"),
         (b"{'error': {'code': '429', 'message': 'slow'}}", UpstreamLimited, "slow"),

@@ -176,6 +176,13 @@ def test_reasoning_content(reasoning: Any, events: list[Event]) -> None:
     assert [Started(), *events, TextPiece("so"), Stopped("stop")] == read(chunk(delta=delta, finish="stop"))
 
 
+def test_signatures_of_thoughts_are_not_told() -> None:
+    """No such deployment takes one back."""
+    delta = {"reasoning_content": [{"content": "hm", "signature": "s"}]}
+
+    assert [Started(), ThinkingPiece("hm"), Stopped("stop")] == read(chunk(delta=delta, finish="stop"))
+
+
 def test_refusals() -> None:
     """In their own member."""
     assert RefusalPiece("no") in read(chunk(delta={"refusal": "no"}, finish="stop"))
