@@ -48,6 +48,15 @@ format: $(VENV)/.dev  ## put the code into the project's form
 bench: $(VENV)/.dev  ## the scenarios of the performance budget, against nginx and bare Sanic in the same run
 	@$(BIN)/python -m perf.bench
 
+chaos: $(VENV)/.dev  ## ten minutes of faults, kills and restarts: every answer right, or an honest error
+	@$(BIN)/python -m perf.chaos --output-dir results --readme
+
+soak: $(VENV)/.dev  ## half an hour of steady load: is the memory of each worker flat?
+	@$(BIN)/python -m perf.soak --output-dir results --readme
+
+faults: $(VENV)/.dev  ## sixteen faults of the upstream on every surface, judged; the table goes into the README
+	@$(BIN)/python -m perf.faults --readme
+
 compose-test:  ## docker compose for real: TLS, streams, scaling, a restart under load
 	@bash tests/compose/run.sh
 
@@ -61,4 +70,4 @@ lock: $(VENV)/.dev  ## lock the dependencies again, with hashes
 clean:  ## remove what the targets made
 	@rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis results
 
-.PHONY: help demo run test check format bench compose-test client-test lock clean
+.PHONY: help demo run test check format bench faults chaos soak compose-test client-test lock clean

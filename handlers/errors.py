@@ -91,8 +91,11 @@ def as_gateway_error(request: Request | None, exception: BaseException) -> Gatew
     return error
 
 
-def outcome(exception: BaseException) -> GatewayError:
-    """Return what the log says of a request that ended with this."""
+def outcome(request: Request, exception: BaseException) -> GatewayError:
+    """Return what became of a request that ended with this: of a cancelled one, who cancelled it."""
     if isinstance(exception, Exception):
-        return as_gateway_error(None, exception)
+        return as_gateway_error(request, exception)
+    reason = getattr(request.stream, "exception", None)
+    if isinstance(reason, Exception):
+        return as_gateway_error(request, reason)
     return CallerLeft("the caller hung up, or the worker stopped, before the answer was complete")

@@ -11,6 +11,8 @@ from services import metrics
 
 bp = Blueprint("health")
 
+_UNREADY = frozenset({"unavailable", "draining"})
+
 
 @bp.get("/", ctx_public=True)
 async def root(request: Request) -> HTTPResponse:
@@ -42,15 +44,15 @@ async def ready(request: Request) -> HTTPResponse:
 
     openapi:
     ---
-    summary: 200 if models can be served, 503 if none can; `unserved` counts the others
+    summary: 200 if models can be served, 503 if none can; `unserved` and `failing` count what does not work
     responses:
       '200': {description: ready, or degraded where some models cannot be served}
-      '503': {description: no model can be served}
+      '503': {description: no model can be served, or the gateway is about to stop}
     """
     report = await services_of(request).health.report()
-    unavailable = report["status"] == "unavailable"
-    body = {"status": report["status"], "models": report["models"], "unserved": len(report["unserved"])}
-    return document(request, body, status=503 if unavailable else 200)
+    body = {name: report[name] for name in ("status", "models", "failing")}
+    body["unserved"] = len(report["unserved"])
+    return document(request, body, status=503 if report["status"] in _UNREADY else 200)
 
 
 @bp.get("/health", ctx_public=True)

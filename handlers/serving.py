@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
+import asyncio
+import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import aclosing, closing
 from functools import lru_cache, partial
-from typing import cast
+from typing import TypeVar, cast
 from urllib.parse import quote
 
 from sanic import HTTPResponse, Request
 
 from handlers.bodies import read_body
-from handlers.errors import as_gateway_error, outcome
+from handlers.errors import outcome
 from handlers.ids import request_id
-from handlers.wire import PieceWriter
+from handlers.wire import PieceWriter, write_whole
+from handlers.wishes import read_wishes
 from services import metrics
 from services.asking import Ask
 from services.calls import Call, Reply
 from services.container import Services
+from services.errors import CallerLeft, OutOfTime
 from services.translation import fields
 from services.translation.fields import Fields
 from services.translation.translate import prepare
+
+T = TypeVar("T")
 
 _JSON = "application/json"
 EVENTS = "text/event-stream; charset=utf-8"
@@ -110,12 +116,17 @@ async def serve(request: Request, ask: Ask, *, content_type: str = EVENTS) -> HT
     """Answer the request, whichever way it wants, and write down how it went."""
     call, services = ask.call, services_of(request)
     try:
-        if call.stream:
-            await _stream(request, ask, services, content_type)
-            return None
-        return await _whole(ask, services)
+        read_wishes(request, ask)
+        await _in_time(ask, services.gate.enter())
+        try:
+            if call.stream:
+                await _stream(request, ask, services, content_type)
+                return None
+            return await _whole(request, ask, services)
+        finally:
+            services.gate.leave()
     except BaseException as exc:
-        error = outcome(exc)
+        error = outcome(request, exc)
         call.error = call.error or error
         call.status = call.status or error.status
         raise
@@ -124,31 +135,55 @@ async def serve(request: Request, ask: Ask, *, content_type: str = EVENTS) -> HT
         services.journal.close_call(call, ask.body)
 
 
-async def _whole(ask: Ask, services: Services) -> HTTPResponse:
-    reply = await services.pipeline.whole(ask)
+async def _in_time(ask: Ask, serving: Awaitable[T]) -> T:
+    """Wait for as long as the caller does. Raises OutOfTime."""
+    if ask.deadline == math.inf:
+        return await serving
+    left = ask.deadline - time.perf_counter()
+    try:
+        async with asyncio.timeout(left):
+            return await serving
+    except TimeoutError as exc:
+        seconds = ask.deadline - ask.call.started
+        raise OutOfTime(f"no answer within the {seconds:g} s that the request allows") from exc
+
+
+async def _whole(request: Request, ask: Ask, services: Services) -> HTTPResponse | None:
+    reply = await _in_time(ask, services.pipeline.whole(ask))
     assert reply.answer is not None
     call = ask.call
     call.status = 200
-    return Served(reply.answer.body, head=_head(call, reply), content_type=_JSON)
+    head, body = _head(call, reply), reply.answer.body
+    if "origin" in request.headers:  # a web page: the middleware has to add what CORS wants
+        return Served(body, head=head, content_type=_JSON)
+    await write_whole(request, head, body)
+    return None
 
 
 async def _stream(request: Request, ask: Ask, services: Services, content_type: str) -> None:
     call = ask.call
-    async with aclosing(await services.pipeline.stream(ask)) as chunks:
-        first = await anext(chunks)  # never empty; a failure up to here keeps its own status
+    seconds = services.heartbeat_seconds
+    beat = _BEATS.get(call.surface, _COMMENT) if seconds and call.caller.heartbeats else b""
+    async with aclosing(await _in_time(ask, services.pipeline.stream(ask))) as chunks:
+        first = await anext(chunks) or beat  # a failure up to here keeps its own status
+        while not first:  # the model is still silent, and there is nothing to say meanwhile
+            first = await _in_time(ask, anext(chunks))
         call.first_byte_at = time.perf_counter()
         call.status = 200
         assert call.reply is not None
         head = [*_head(call, call.reply), *_STREAM_HEAD]
         response = await request.respond(Served(head=head, content_type=content_type))
         await response.send(first)
-        with closing(PieceWriter(request, response, beat=_BEATS.get(call.surface, _COMMENT))) as pieces:
+        with closing(PieceWriter(request, response, beat=beat, seconds=seconds)) as pieces:
             write = pieces.write
             try:
                 async for chunk in chunks:
                     await write(chunk)
-            except Exception as exc:  # the status is gone: only a frame can tell the caller
-                call.error = as_gateway_error(request, exc)
+            except (Exception, asyncio.CancelledError) as exc:
+                # The status is gone: only a frame can tell the caller.
+                call.error = outcome(request, exc)
+                if isinstance(call.error, CallerLeft):
+                    raise
                 if farewell := call.reply.farewell(call.error):
                     await write(farewell)
         await response.eof()

@@ -9,26 +9,57 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Any
+from typing import Any, ClassVar
 
 from sanic import HTTPResponse, Request
 from sanic.exceptions import RequestCancelled
+from sanic.http.constants import Stage
 from sanic.server import HttpProtocol
 
-HEARTBEAT_SECONDS = 15.0
-"""A model may think for minutes; what lies between it and the caller gives up connections that are silent."""
+from services.errors import GatewayError
+
+
+class _Sent(HTTPResponse):
+    """Stands for an answer that is on its way already: Sanic wants to see one, and to send its end."""
+
+    async def send(self, data: Any = None, end_stream: bool | None = None) -> None:
+        """There is nothing left to send."""
+
+
+_SENT = _Sent()
+_JSON_HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n"
+
+
+async def write_whole(request: Request, head: list[tuple[bytes, bytes]], body: bytes) -> None:
+    """Answer with JSON at once, in one write, and leave the connection ready for the next request.
+
+    What Sanic does for it (response object, middleware, head) costs as much as the whole way to the upstream
+    and back. Its rules hold: wait while the caller's side is full, stop when it has gone.
+    """
+    http: Any = request.stream
+    http.respond(_SENT)
+    fields = [b"%b: %b\r\n" % field for field in head]
+    connection = b"keep-alive" if http.keep_alive else b"close"
+    end = b"content-length: %d\r\nconnection: %b\r\n\r\n" % (len(body), connection)
+    await http.protocol.send(b"".join((_JSON_HEAD, *fields, end, body)))
+    http.response_func = None
+    http.stage = Stage.IDLE
+    request.responded = True
 
 
 class PieceWriter:
     """Writes to a response whose head, with `transfer-encoding: chunked`, has been sent.
 
-    While there is nothing to write, `beat` goes out instead, between two pieces; an empty one never does.
-    To be closed.
+    While there is nothing to write for `seconds`, `beat` goes out instead, between two pieces; an empty one
+    never does: a model may think for minutes, and what lies between it and the caller gives up connections
+    that are silent. To be closed.
     """
 
-    __slots__ = ("_beat", "_loop", "_protocol", "_timer", "_transport", "_writable")
+    __slots__ = ("_beat", "_loop", "_protocol", "_seconds", "_timer", "_transport", "_writable")
 
-    def __init__(self, request: Request, response: HTTPResponse, *, beat: bytes = b"") -> None:
+    def __init__(
+        self, request: Request, response: HTTPResponse, *, beat: bytes = b"", seconds: float = 15.0
+    ) -> None:
         if response.headers.get("transfer-encoding") != "chunked":
             raise RuntimeError("the response is not sent in chunks")
         self._transport: Any = request.transport
@@ -36,8 +67,9 @@ class PieceWriter:
         self._protocol = protocol
         self._writable = protocol._can_write
         self._beat = beat
+        self._seconds = seconds
         self._loop = asyncio.get_running_loop()
-        self._timer = self._loop.call_later(HEARTBEAT_SECONDS, self._look) if beat else None
+        self._timer = self._loop.call_later(seconds, self._look) if beat else None
 
     async def write(self, data: bytes) -> None:
         """Send one piece; empty ones must not come here, they would end the body."""
@@ -59,13 +91,24 @@ class PieceWriter:
         if self._transport.is_closing():
             return
         now = time.monotonic()
-        rest = self._protocol._time + HEARTBEAT_SECONDS - now
+        rest = self._protocol._time + self._seconds - now
         if rest <= 0:
-            rest = HEARTBEAT_SECONDS
+            rest = self._seconds
             if self._writable.is_set():  # else it is the caller who is slow
                 self._transport.write(b"%x\r\n%b\r\n" % (len(self._beat), self._beat))
                 self._protocol._time = now
         self._timer = self._loop.call_later(rest, self._look)
+
+
+class _Arrival(asyncio.Event):
+    """An event that knows its loop: to find it asyncio asks the system for the process id, every time."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__()
+        self._own = loop
+
+    def _get_loop(self) -> asyncio.AbstractEventLoop:
+        return self._own
 
 
 class DrainingProtocol(HttpProtocol):
@@ -74,6 +117,27 @@ class DrainingProtocol(HttpProtocol):
     Sanic closes the idle ones, once. One that is busy at that moment would be idle a little later, stay open
     until the grace time is over, and take new requests from nginx meanwhile.
     """
+
+    open: ClassVar[set[DrainingProtocol]] = set()
+    """The connections of this process."""
+
+    def connection_made(self, transport: Any) -> None:
+        """Begin to serve a connection."""
+        self.open.add(self)
+        self._data_received = _Arrival(self.loop)
+        super().connection_made(transport)  # type: ignore[no-untyped-call]  # Sanic leaves it untyped
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget a connection."""
+        self.open.discard(self)
+        super().connection_lost(exc)  # type: ignore[no-untyped-call]
+
+    def interrupt(self, error: GatewayError) -> None:
+        """Let the request that is served now, if there is one, end with this failure."""
+        http: Any = self._http
+        if http and self._task is not None:
+            http.exception = error  # Sanic answers a cancelled request with it
+            self._task.cancel()
 
     def close_if_idle(self) -> bool:
         """Close the connection now if it is idle, else after the answer."""

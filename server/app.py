@@ -22,6 +22,7 @@ from handlers.auth import authenticate, open_documents
 from handlers.errors import render
 from server import logs
 from server.config import is_loopback
+from server.drain import LAST_SECONDS, Drain
 from server.reviving import revive_workers
 from server.settings import Settings
 from server.stopping import stop_cleanly
@@ -31,9 +32,6 @@ log = structlog.get_logger()
 
 NAME = "aicore-gateway"
 VERSION = "0.1.0"
-GRACE_SECONDS = 60.0
-"""How long a stopping worker lets running requests finish."""
-
 _ALLOW_HEADERS = "access-control-allow-headers"
 
 
@@ -50,7 +48,7 @@ class GatewayConfig(Config):
         self.REQUEST_TIMEOUT = 120
         self.RESPONSE_TIMEOUT = int(_longest_silence(settings)) + 60
         self.KEEP_ALIVE_TIMEOUT = 120  # longer than nginx keeps its idle connections
-        self.GRACEFUL_SHUTDOWN_TIMEOUT = GRACE_SECONDS
+        self.GRACEFUL_SHUTDOWN_TIMEOUT = settings.drain_seconds + LAST_SECONDS
         self.OAS_URL_PREFIX = "/docs"
         self.OAS_UI_DEFAULT = "swagger"
         self.OAS_UI_REDOC = False
@@ -86,13 +84,14 @@ def build_app(settings: Settings) -> Sanic[Any, Any]:
     refuse_strangers = partial(_refuse_strangers, settings=settings)
     app.main_process_start(refuse_strangers)
     app.before_server_start(refuse_strangers)  # a single process has no main process
-    app.main_process_ready(stop_cleanly)
+    drain = Drain(seconds=settings.drain_seconds, lead=settings.drain_lead_seconds)
+    longest = settings.drain_lead_seconds + settings.drain_seconds + LAST_SECONDS
+    app.main_process_ready(partial(stop_cleanly, seconds=longest))
     app.main_process_ready(revive_workers)
 
     @app.before_server_start
     async def open_services(app: Sanic[Any, Any]) -> None:
         logs.setup(settings.log_level)
-        app.ctx.draining = False
         app.ctx.services = build_services(settings)
         await app.ctx.services.open()
         _quiet_collector()
@@ -100,11 +99,11 @@ def build_app(settings: Settings) -> Sanic[Any, Any]:
     @app.after_server_start
     async def open_what_is_public(app: Sanic[Any, Any]) -> None:
         open_documents(app)  # only now are the routes there that sanic-ext makes
+        if hasattr(app, "multiplexer"):  # there is a main process
+            drain.heed_signals(app)
         log.info("worker_ready", pid=os.getpid())
 
-    @app.before_server_stop
-    async def drain(app: Sanic[Any, Any]) -> None:
-        app.ctx.draining = True
+    app.before_server_stop(drain.begin)
 
     @app.after_server_stop
     async def close_services(app: Sanic[Any, Any]) -> None:

@@ -58,7 +58,10 @@ def cli(context: click.Context) -> None:
     "--allow-anonymous", is_flag=True, default=None, help="Serve without client keys, even beyond loopback."
 )
 def serve(config: Path | None, **options: Any) -> None:
-    """Serve. Ends on Ctrl-C or SIGTERM; running requests may finish."""
+    """Serve. Ends on Ctrl-C or SIGTERM.
+
+    Running requests may finish; a second signal cuts them. SIGHUP renews the workers one by one.
+    """
     from server import runtime
 
     settings = _load(config, options)

@@ -31,6 +31,7 @@ _KEYS = "secret_authentication_tokens"
 _TAKEN_OVER = (
     *("host", "port", "log_level", "allow_anonymous", "api_version", "routing", "timeouts", "dedup", "cache"),
     *("pool", "limits", "redis", "discovery", "images", "embeddings", "recorder"),
+    *("drain_seconds", "drain_lead_seconds"),
 )
 
 

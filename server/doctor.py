@@ -17,15 +17,17 @@ from services.asking import Ask, Prepare
 from services.board import Board
 from services.calls import ANONYMOUS, Call
 from services.catalog import Model
+from services.causes import cause_of
 from services.container import Services
 from services.control_plane import open_client
-from services.deployments import AccountDeployments, Discovery, Found, static_deployments
-from services.errors import GatewayError, UpstreamDenied
+from services.deployments import AccountDeployments, Discovery, Found, HalfRead, static_deployments
+from services.errors import GatewayError, UpstreamDenied, UpstreamUnreachable
 from services.tokens import TokenProvider
 from services.translation import embeddings, fields, translate
 from services.translation.capabilities import CHAT, EMBEDDINGS, RESPONSES
 
 _PROBE_TOKENS = 16
+_COMPARE = "compare the service key with a new one from the BTP cockpit"
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -59,7 +61,8 @@ async def examine(settings: Settings, *, call_models: bool = True) -> AsyncItera
             services.catalog.update({name: deployments})
             for model in services.catalog.models():
                 if model.candidates:
-                    yield await _model_step(name, model, services, call=call_models)
+                    call = call_models and services.accounts[name].tokens.state().ready
+                    yield await _model_step(name, model, services, call=call)
     finally:
         await http.aclose()
         await services.close()
@@ -85,32 +88,49 @@ async def _account_steps(
     kind = "client secret" if credential.client_secret else "X.509 certificate"
     yield Step(name, "service key", True, f"readable, with a {kind}")
     tokens: TokenProvider = services.accounts[name].tokens
+    known[name] = _configured(account)
     started = time.perf_counter()
     try:
         await tokens.get()
     except GatewayError as exc:
-        yield Step(
-            name, "token", False, str(exc), "compare the service key with a new one from the BTP cockpit"
-        )
+        yield Step(name, "token", False, str(exc), _advice(exc, _COMPARE), _since(started))
         yield Step(name, "deployments", None, "not tried without a token")
-        known[name] = _configured(account)
         return
     lifetime = tokens.state().lifetime_seconds or 0.0
     yield Step(name, "token", True, f"obtained; lives for {_spell(lifetime)}", seconds=_since(started))
     started = time.perf_counter()
+    failure: GatewayError | None = None
     try:
         found = await Discovery(account.options, credential, tokens=tokens, http=http).read()
+    except HalfRead as exc:
+        found, failure = exc.found, exc
     except GatewayError as exc:
-        denied = isinstance(exc, UpstreamDenied)
-        yield Step(
-            name, "resource group" if denied else "deployments", False, str(exc), _advice(account, denied)
-        )
-        known[name] = _configured(account)
+        yield _undiscovered(account, exc, _since(started))
         return
     group = account.options.resource_group
     yield Step(name, "resource group", True, f"'{group}' is accepted", seconds=_since(started))
-    yield _listed(name, found)
-    known[name] = AccountDeployments(account.options, _configured(account).configured, found.deployments)
+    yield _listed(name, found) if failure is None else _half_listed(name, found, failure)
+    known[name] = AccountDeployments(account.options, known[name].configured, found.deployments)
+
+
+def _undiscovered(account: SubAccount, failure: GatewayError, seconds: float) -> Step:
+    name, group = account.name, account.options.resource_group
+    if isinstance(failure, UpstreamDenied):
+        advice = f"is '{group}' the resource group of this tenant, spelled exactly so?"
+        return Step(name, "resource group", False, str(failure), advice, seconds)
+    otherwise = f"is {account.credential.api_url} the AI_API_URL of the service key?"
+    return Step(name, "deployments", False, str(failure), _advice(failure, otherwise), seconds)
+
+
+def _half_listed(name: str, found: Found, failure: GatewayError) -> Step:
+    text = f"{len(found.deployments)} running, but not all could be read: {failure}"
+    otherwise = "try again; the gateway does so by itself, and keeps what it knows"
+    return Step(name, "deployments", False, text, _advice(failure, otherwise))
+
+
+def _advice(failure: GatewayError, otherwise: str) -> str:
+    """Return what to do about a failure; `otherwise` where its cause says nothing."""
+    return cause_of(failure).advice or otherwise
 
 
 def _listed(name: str, found: Found) -> Step:
@@ -125,12 +145,6 @@ def _configured(account: SubAccount) -> AccountDeployments:
     return AccountDeployments(
         account.options, static_deployments(account.options, account.credential.api_url), ()
     )
-
-
-def _advice(account: SubAccount, denied: bool) -> str:
-    if denied:
-        return f"is '{account.options.resource_group}' the resource group of this tenant, spelled exactly so?"
-    return f"is {account.credential.api_url} the AI_API_URL of the service key?"
 
 
 def _unserved(model: Model) -> Step:
@@ -153,6 +167,8 @@ async def _model_step(account: str, model: Model, services: Services, *, call: b
         await services.pipeline.whole(ask)
     except GatewayError as exc:
         advice = exc.public if exc.public != str(exc) else ""
+        if isinstance(exc, UpstreamUnreachable):
+            advice = cause_of(exc).advice
         return Step(account, label, False, str(exc), advice, _since(started))
     return Step(account, label, True, f"answered; {where}", seconds=_since(started))
 

@@ -207,6 +207,9 @@ class ClientKeyDocument(Section):
     requests_per_minute: int | None = Field(
         default=None, ge=1, description="Its own limit; null: the general one."
     )
+    heartbeats: bool = Field(
+        default=True, description="Whether its streams get signs of life while the model is silent."
+    )
 
     @model_validator(mode="after")
     def _one_form(self) -> Self:
@@ -237,6 +240,9 @@ class TimeoutsDocument(Section):
     """Time limits of one model in seconds, where they differ."""
 
     first_byte: Seconds | None = Field(default=None, description="Seconds until the answer begins.")
+    first_token: Seconds | None = Field(
+        default=None, description="Seconds until a stream has its first content."
+    )
     stall: Seconds | None = Field(default=None, description="Seconds of silence within an answer.")
     total: Seconds | None = Field(
         default=None, description="Seconds for a whole answer that is not streamed."
@@ -312,6 +318,13 @@ class ModelDocument(Section):
         "With any, the model is reached through an orchestration deployment.",
     )
     timeouts: TimeoutsDocument = Field(default_factory=TimeoutsDocument, description="Its own time limits.")
+    max_in_flight: int | None = Field(
+        default=None, ge=1, description="Requests that each of its deployments may have at once."
+    )
+    hold: bool = Field(
+        default=False,
+        description="Whether streams are held back until they are complete: a cut one is tried again.",
+    )
 
 
 ClientKeyEntry = Annotated[
@@ -341,6 +354,16 @@ class ConfigDocument(Account):
     log_level: LogLevel = Field(default="info", description="The least severe level that is logged.")
     allow_anonymous: bool = Field(
         default=False, description="Whether to listen beyond this machine although there are no client keys."
+    )
+    drain_seconds: Seconds = Field(
+        default=600.0,
+        description="Seconds that running requests may go on after SIGTERM; then each ends with an error.",
+    )
+    drain_lead_seconds: float = Field(
+        default=0.0,
+        ge=0,
+        description="Seconds that requests are still accepted after SIGTERM, while /health/ready says 503: "
+        "longer than a balancer in front takes to notice. nginx needs none: it asks another instance.",
     )
     models: dict[Name, ModelDocument] = Field(
         default_factory=dict, description="Public model name → options."

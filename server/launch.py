@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import errno
-import multiprocessing
 import os
 import signal
 import socket
 import sys
+import threading
 import time
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import partial
+from multiprocessing.managers import SyncManager
 from typing import Any
 
 from sanic import Sanic
 from sanic.exceptions import SanicException
+from sanic.mixins import startup
 from sanic.worker.loader import AppLoader
 
 from handlers.wire import DrainingProtocol
 from server import create_app, logs
-from server.app import GRACE_SECONDS, NAME, VERSION
+from server.app import NAME, VERSION
 from server.settings import Settings
+from server.signals import asked
+
+_ORPHAN_SECONDS = 1.0
 
 
 class CannotListen(OSError):
@@ -47,15 +52,33 @@ def serve(settings: Settings) -> None:
         motd=False,
         protocol=DrainingProtocol,
     )
+    startup.Manager = _start_state_process  # type: ignore[attr-defined]
     Sanic.serve(primary=app, app_loader=loader)
-    _wait_for_workers(GRACE_SECONDS)
+    if len(asked) > 1:  # not in order
+        sys.exit(128 + asked[-1])
 
 
-def _wait_for_workers(seconds: float) -> None:
-    """Let draining workers finish: the manager gives up after ten seconds, and a container ends with us."""
-    deadline = time.monotonic() + seconds
-    for process in multiprocessing.active_children():
-        process.join(max(0.0, deadline - time.monotonic()))
+def _start_state_process() -> SyncManager:
+    """Start the process that keeps what the manager and its workers know of each other, as Sanic does.
+
+    Who signals every process of the gateway would end it at once, and the manager with it. And were the main
+    process killed, nobody would end it at all.
+    """
+    manager = SyncManager()
+    manager.start(_stay_with_parent, (os.getpid(),))
+    return manager
+
+
+def _stay_with_parent(parent: int) -> None:
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(_ORPHAN_SECONDS)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _application(settings: Settings) -> Sanic[Any, Any]:

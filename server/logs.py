@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import atexit
 import logging
 import sys
 import time
 from collections.abc import Mapping
+from multiprocessing.util import Finalize
 from typing import Any, BinaryIO
 
 import msgspec
@@ -20,11 +20,16 @@ _LEVELS: Mapping[str, int] = {
     "warning": logging.WARNING,
     "error": logging.ERROR,
 }
+_direct: _BatchWriter | None = None
 _encoder = msgspec.json.Encoder(enc_hook=str)
+
+log = structlog.get_logger()
 
 
 def setup(level: str, *, pretty: bool | None = None) -> None:
     """Configure this process's logging. `pretty` is decided by the terminal unless given."""
+    global _direct
+    _direct = None
     if pretty is None:
         pretty = sys.stdout.isatty()
     if pretty:
@@ -35,6 +40,8 @@ def setup(level: str, *, pretty: bool | None = None) -> None:
         last = [structlog.processors.format_exc_info, _as_text]
         processors = [_stamp, _with_trace, _as_line]
         writer = _BatchWriter(sys.stdout.buffer)
+        if level in ("debug", "info"):
+            _direct = writer
         factory = lambda *_: writer  # noqa: E731 - structlog asks for a callable
     structlog.configure(
         processors=processors,
@@ -43,6 +50,18 @@ def setup(level: str, *, pretty: bool | None = None) -> None:
         cache_logger_on_first_use=True,
     )
     _adopt_standard_logging(last, logging.DEBUG if level == "debug" else max(_LEVELS[level], logging.WARNING))
+
+
+def tell_request(story: dict[str, Any]) -> None:
+    """Log the end of a request, as `info("request", **story)` does.
+
+    The way through structlog costs more than the rest of the line: where lines are JSON they go past it.
+    """
+    if _direct is None:
+        log.info("request", **story)
+    else:
+        story["event"] = "request"
+        _direct.info(_encoder.encode(_stamp(None, "info", story)))
 
 
 def sanic_logging() -> dict[str, Any]:
@@ -67,7 +86,7 @@ class _BatchWriter:
         self._out = out
         self._lines: list[bytes] = []
         self._timer: asyncio.TimerHandle | None = None
-        atexit.register(self.flush)
+        Finalize(None, self.flush, exitpriority=0)  # a worker process ends without what `atexit` knows
 
     def info(self, line: bytes) -> None:
         """Keep a line for the next batch."""

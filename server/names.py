@@ -36,7 +36,9 @@ def client_keys(
             notes.append(
                 f"Client key {name} is short: aicore-gateway keys new makes one that cannot be guessed."
             )
-        found.append(ClientKey(name, hashed, entry.models, entry.requests_per_minute))
+        found.append(
+            ClientKey(name, hashed, entry.models, entry.requests_per_minute, heartbeats=entry.heartbeats)
+        )
     return tuple(found)
 
 
@@ -66,7 +68,9 @@ def _options(model: ModelDocument) -> ModelOptions:
         capabilities=model.capabilities.model_dump(exclude_none=True),
         orchestration=model.orchestration,
         rules=RuleOverrides(rules.keep, rules.drop, rules.refuse, rules.rename),
-        timeouts=TimeoutOverrides(timeouts.first_byte, timeouts.stall, timeouts.total),
+        timeouts=TimeoutOverrides(timeouts.first_byte, timeouts.first_token, timeouts.stall, timeouts.total),
+        max_in_flight=model.max_in_flight,
+        hold=model.hold,
     )
 
 

@@ -45,7 +45,26 @@ class Routing(Section):
     cool_down_seconds: float = Field(
         default=30.0,
         ge=0,
-        description="How long a deployment rests after a failure, unless it said so itself.",
+        description="The longest rest of a deployment after failures in a row, unless it said so itself; "
+        "the first is a sixteenth of it, each further one twice as long. 0: none.",
+    )
+    slow_start_seconds: float = Field(
+        default=30.0, ge=0, description="How long a deployment's share takes to grow back after a rest."
+    )
+    retry_budget: float = Field(
+        default=0.2,
+        ge=0,
+        le=1,
+        description="Further attempts as a share of the requests of the last 10 seconds; "
+        "10 a second are always allowed.",
+    )
+    queue_seconds: float = Field(
+        default=10.0,
+        ge=0,
+        description="How long a request waits when no deployment can take it, or the gateway is full.",
+    )
+    queue_length: int = Field(
+        default=100, ge=1, description="How many requests wait so, for each model and worker."
     )
 
 
@@ -54,8 +73,22 @@ class Timeouts(Section):
 
     connect: Seconds = Field(default=10.0, description="Seconds to open a connection.")
     first_byte: Seconds = Field(default=600.0, description="Seconds until the answer begins.")
+    first_token: Seconds = Field(default=600.0, description="Seconds until a stream has its first content.")
     stall: Seconds = Field(default=300.0, description="Seconds of silence within an answer.")
-    total: Seconds = Field(default=1200.0, description="Seconds for a whole answer that is not streamed.")
+    total: Seconds = Field(
+        default=1200.0,
+        description="Seconds for a whole answer, or until a stream begins; all attempts together.",
+    )
+    peek: Seconds = Field(
+        default=10.0,
+        description="Seconds for which a stream without content is held back, so that another deployment "
+        "can still take over.",
+    )
+    heartbeat: float = Field(
+        default=15.0,
+        ge=0,
+        description="Seconds of silence in a stream after which the caller gets a sign of life; 0: never.",
+    )
 
 
 class Dedup(Section):
@@ -102,6 +135,12 @@ class Limits(Section):
     body_bytes: int = Field(default=33_554_432, ge=1024, description="The largest request body, in bytes.")
     requests_per_minute: int | None = Field(
         default=None, ge=1, description="Requests a caller may make in a minute; null: no limit."
+    )
+    in_flight: int = Field(
+        default=4096, ge=1, description="Requests that the gateway serves at once, over all workers."
+    )
+    in_flight_per_deployment: int | None = Field(
+        default=None, ge=1, description="Requests that a deployment may have at once; null: no limit."
     )
 
 
@@ -179,6 +218,7 @@ class ClientKey:
     """Globs of the public names this key may use; empty means all."""
     requests_per_minute: int | None = None
     """This key's own limit; None means the general one."""
+    heartbeats: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,6 +263,10 @@ class Settings:
     embeddings: Embeddings = field(default_factory=Embeddings)
     recorder: Recorder = field(default_factory=Recorder)
     cors: Cors = field(default_factory=Cors)
+    drain_seconds: float = 600.0
+    """How long a stopping worker lets running requests go on."""
+    drain_lead_seconds: float = 0.0
+    """How long it goes on accepting before that, while it says that it is not ready."""
     source: str = "the environment"
     """Where the configuration came from, for the start-up message."""
     notes: tuple[str, ...] = ()

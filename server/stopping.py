@@ -2,43 +2,61 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
+import time
 from contextlib import suppress
+from multiprocessing.process import BaseProcess
 from typing import Any
 
+import structlog
 from sanic import Sanic
+from sanic.worker.process import Worker, WorkerProcess
 
 from server.signals import asked
 
+SPARE_SECONDS = 10.0
+"""Beyond the time that workers take by themselves, before they are killed."""
 
-async def stop_cleanly(app: Sanic[Any, Any]) -> None:
-    """Mend four things about how the manager stops.
+_WORKER_PREFIX = f"{Worker.WORKER_PREFIX}-{WorkerProcess.SERVER_LABEL}"
+
+log = structlog.get_logger()
+
+
+def workers() -> list[BaseProcess]:
+    """Return the worker processes that live: those of the manager, and those it has replaced."""
+    return [one for one in multiprocessing.active_children() if one.name.startswith(_WORKER_PREFIX)]
+
+
+async def stop_cleanly(app: Sanic[Any, Any], *, seconds: float) -> None:
+    """Mend six things about how the manager stops. `seconds` is how long workers may take.
 
     It speaks to its state's process inside the signal handler: where the signal interrupts it in the middle
     of such a talk, it waits for ever for an answer that the handler has taken. It keeps the listening socket
-    until all workers have drained: connections would be accepted by the kernel and answered by nobody. And
+    until all workers have drained: connections would be accepted by the kernel and answered by nobody. It
+    gives workers ten seconds. At the second signal it kills its whole process group, perhaps a shell's. And
     while it waits for workers to come up it goes on waiting for those that the signal has ended, and then
-    kills its whole process group. A signal that comes before it runs does not keep it from starting them.
+    kills the group as well. A signal that comes before it runs does not keep it from starting them.
     """
     manager: Any = getattr(app, "_manager", None)
     if manager is None:  # a single process, without a manager
         return
-    poll, shut_down, all_up, run = (
-        manager._poll_monitor, manager.shutdown, manager._all_workers_ack, manager.run,
-    )  # fmt: skip
+    poll, all_up, run = manager._poll_monitor, manager._all_workers_ack, manager.run
 
     def note(number: int, frame: object) -> None:
         if asked:  # the second one means it
-            manager.kill()
+            _kill_workers()
         asked.append(number)
 
     def stopping() -> bool:
         return bool(asked) or manager._shutting_down
 
-    def refuse_and_shut_down() -> None:
-        _refuse(app, manager)
-        shut_down()
+    def shut_down() -> None:
+        manager._shutting_down = True
+        _refuse(app)
+        for process in workers():
+            _end(manager, process)
 
     def poll_or_stop() -> Any:
         if asked and not manager._shutting_down:
@@ -47,30 +65,40 @@ async def stop_cleanly(app: Sanic[Any, Any]) -> None:
         return poll()
 
     manager.run = lambda: None if stopping() else run()
-    manager.shutdown = refuse_and_shut_down
+    manager.shutdown = shut_down
+    manager.join = lambda: _wait_for_workers(seconds + SPARE_SECONDS)
     manager._poll_monitor = poll_or_stop
     manager._all_workers_ack = lambda: stopping() or all_up()
     signal.signal(signal.SIGINT, note)
     signal.signal(signal.SIGTERM, note)
 
 
-def _refuse(app: Sanic[Any, Any], manager: Any) -> None:
-    """Stop listening, and end the workers that do not serve yet."""
+def _refuse(app: Sanic[Any, Any]) -> None:
+    """Stop listening. The workers have the socket as well, and close it in their own time."""
     for server in app.state.server_info:
         if listening := server.settings.get("sock"):
             listening.close()
-    for process in manager.processes:
-        if not _is_up(manager, process):
-            _kill(process)
 
 
-def _is_up(manager: Any, process: Any) -> bool:
-    """Whether the worker has come as far as to take the signal that asks it to drain."""
-    return bool(manager.worker_state.get(process.name, {}).get("state") == "ACKED")
+def _end(manager: Any, process: BaseProcess) -> None:
+    """Ask a worker to drain. One that does not serve yet has no ears: just forked, it has its parent's."""
+    newest = {one.name: one for one in manager.transient_processes}[process.name]
+    serves = newest.pid != process.pid or manager.worker_state[process.name].get("state") == "ACKED"
+    with suppress(ProcessLookupError):
+        os.kill(process.pid or 0, signal.SIGTERM if serves else signal.SIGKILL)
 
 
-def _kill(process: Any) -> None:
-    """End a worker that serves nothing yet: just forked, it would take a signal for its parent's."""
-    with suppress(AttributeError, AssertionError, ProcessLookupError):  # never started, or gone
-        if process.is_alive():
-            os.kill(process.pid, signal.SIGKILL)
+def _kill_workers() -> None:
+    for process in workers():
+        process.kill()
+
+
+def _wait_for_workers(seconds: float) -> None:
+    """Wait until all have drained, and kill those that never do."""
+    deadline = time.monotonic() + seconds
+    for process in workers():
+        process.join(max(0.0, deadline - time.monotonic()))
+    for process in workers():
+        log.error("worker_killed", worker=process.name, pid=process.pid, seconds=seconds)
+        process.kill()
+        process.join()

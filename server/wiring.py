@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 
 import httpx
 
-from server import runtime
-from server.settings import Embeddings, Images, Settings
+from server import logs, runtime
+from server.settings import Embeddings, Images, Routing, Settings
 from services import stores
 from services.accounts import Account
 from services.answers import NAMESPACE, AnswerCache
 from services.asking import Options
 from services.attempts import Attempts
-from services.balancer import Balancer
+from services.balancer import Balancer, Patience
 from services.board import Board
+from services.budget import RetryBudget
 from services.calls import ANONYMOUS, Caller
 from services.catalog import Catalog
 from services.container import Keys, Services
@@ -22,6 +24,7 @@ from services.control_plane import open_client
 from services.deployments import Discovery
 from services.embedding import Batches
 from services.fetching import Fetcher, open_client as open_fetcher
+from services.gate import Gate
 from services.health import Health
 from services.inflight import Inflight
 from services.journal import Journal
@@ -31,7 +34,11 @@ from services.pipeline import Kept, Pipeline
 from services.recorder import Recorder
 from services.tokens import TokenProvider
 from services.upstream import Pool, TimeLimits, Upstream
+from services.waiting import Lines
 from services.watch import DeploymentWatch
+
+_RETRIES_A_SECOND = 10.0
+"""Further attempts of a model that all workers may make together, beyond their share of its traffic."""
 
 
 def build_services(settings: Settings, board: Board | None = None) -> Services:
@@ -46,13 +53,17 @@ def build_services(settings: Settings, board: Board | None = None) -> Services:
     watch = _watch(settings, accounts, catalog, http)
     pool = Pool(max_idle=settings.pool.max_idle_per_upstream, idle_seconds=settings.pool.idle_seconds)
     upstream = Upstream(pool=pool)
-    balancer = Balancer(board, strategy=settings.routing.strategy)
+    routing = settings.routing
+    balancer = Balancer(board, strategy=routing.strategy, patience=_patience(routing))
+    lines = Lines(seconds=routing.queue_seconds, length=routing.queue_length)
     attempts = Attempts(
         catalog=catalog,
         balancer=balancer,
         accounts=accounts,
         upstream=upstream,
         options=_options(settings),
+        budget=partial(RetryBudget, share=routing.retry_budget, floor=_RETRIES_A_SECOND / settings.workers),
+        lines=lines,
         rediscover=watch.refresh_soon,
     )
     fetching = open_fetcher() if settings.images.fetch else None
@@ -60,6 +71,8 @@ def build_services(settings: Settings, board: Board | None = None) -> Services:
     return Services(
         keys=_keys(settings),
         body_limit=settings.limits.body_bytes,
+        heartbeat_seconds=settings.timeouts.heartbeat,
+        gate=Gate(board.row("in-flight"), limit=settings.limits.in_flight, lines=lines),
         accounts=accounts,
         board=board,
         balancer=balancer,
@@ -67,10 +80,10 @@ def build_services(settings: Settings, board: Board | None = None) -> Services:
         watch=watch,
         upstream=upstream,
         cache=cache,
-        pipeline=_pipeline(settings, catalog, attempts, cache, limiter, fetching),
+        pipeline=_pipeline(settings, catalog, attempts, cache, limiter, fetching, watch),
         models=ModelList(catalog),
         health=Health(accounts=accounts, catalog=catalog, watch=watch),
-        journal=Journal(_recorder(settings)),
+        journal=Journal(_recorder(settings), tell=logs.tell_request),
         closers=[closer for closer in (http, redis, fetching) if closer is not None],
     )
 
@@ -103,12 +116,16 @@ def _watch(
     )
 
 
+def _patience(routing: Routing) -> Patience:
+    return Patience(cool_down=routing.cool_down_seconds, slow_start=routing.slow_start_seconds)
+
+
 def _options(settings: Settings) -> Options:
     return Options(
         attempts=settings.routing.attempts,
-        cool_down_seconds=settings.routing.cool_down_seconds,
         dedup=settings.dedup.mode,
-        limits=TimeLimits(**settings.timeouts.model_dump()),
+        limits=TimeLimits(**settings.timeouts.model_dump(exclude={"heartbeat"})),
+        in_flight=settings.limits.in_flight_per_deployment,
         api_version=settings.api_version,
     )
 
@@ -120,6 +137,7 @@ def _pipeline(
     cache: AnswerCache[Kept] | None,
     limiter: RateLimiter,
     fetching: httpx.AsyncClient | None,
+    watch: DeploymentWatch,
 ) -> Pipeline:
     return Pipeline(
         catalog=catalog,
@@ -130,6 +148,7 @@ def _pipeline(
         options=_options(settings),
         fetcher=_fetcher(settings.images, fetching) if fetching else None,
         batches=_batches(settings.embeddings),
+        complete=watch.complete,
     )
 
 
@@ -150,7 +169,11 @@ def _recorder(settings: Settings) -> Recorder | None:
 def _keys(settings: Settings) -> Keys:
     callers = {
         key.digest: Caller(
-            name=key.name, id=key.digest, models=key.models, requests_per_minute=key.requests_per_minute
+            name=key.name,
+            id=key.digest,
+            models=key.models,
+            requests_per_minute=key.requests_per_minute,
+            heartbeats=key.heartbeats,
         )
         for key in settings.client_keys
     }

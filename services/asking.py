@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import random
 import time
 from collections.abc import Mapping
@@ -41,15 +42,20 @@ class Ask(msgspec.Struct):
     """The one deployment that can serve it, "sub-account/id"; empty for any."""
     fetched: Mapping[str, Inline] = {}
     """What remote URLs in the body stand for."""
+    deadline: float = math.inf
+    """When the caller gives up (`time.perf_counter`): nothing is begun that cannot be done until then."""
+    hold: bool = False
+    """Whether a stream is held back until it is complete, so that a cut one can be tried again unseen."""
 
 
 class Options(msgspec.Struct, frozen=True):
     """How far the pipeline goes for an answer."""
 
     attempts: int = 3
-    cool_down_seconds: float = 30.0
     dedup: Mode = "safe"
     limits: TimeLimits = TimeLimits()
+    in_flight: int | None = None
+    """How many requests a deployment may have at once."""
     api_version: str = "2025-04-01-preview"
 
 

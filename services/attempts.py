@@ -1,62 +1,58 @@
 """The attempts at one request: deployment after deployment, until one answers.
 
-balancer.pick → token → upstream → first event. What failed is learned from; another candidate is tried only
-as long as the caller has not been sent a byte.
+balancer.pick → token → upstream → first content. What failed is learned from; another attempt is made only as
+long as the caller has not been sent a byte. What may follow which failure is said in `services.errors`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Mapping
+import time
+from collections.abc import Awaitable, Callable, Hashable, Mapping
+from contextlib import suppress
 from typing import TypeVar
 
 import structlog
 
+from services import metrics
 from services.accounts import Account
 from services.asking import Ask, Options, fallbacks, prepare
 from services.balancer import Balancer, Slot
+from services.budget import RetryBudget
 from services.calls import Reply
 from services.catalog import Catalog, Model
 from services.errors import (
+    Again,
+    Busy,
     CallerLeft,
-    CredentialError,
     GatewayError,
     NoDeployment,
-    UpstreamDenied,
-    UpstreamFailed,
-    UpstreamLimited,
+    Rests,
+    UnknownModel,
     UpstreamMissing,
-    UpstreamUnreachable,
 )
-from services.live import LiveStream, first_event
+from services.live import LiveStream, opening
 from services.orchestrated import routed
 from services.translation.faults import error_for
 from services.translation.replies import Prepared
 from services.trips import Trip
 from services.upstream import TimeLimits, Upstream, UpstreamStream, WholeAnswer
+from services.waiting import Lines
 
 T = TypeVar("T")
 _Response = TypeVar("_Response", WholeAnswer, UpstreamStream)
 log = structlog.get_logger()
 
 _BACK_OFF_SECONDS = 0.25
-_REST_AFTER: tuple[type[GatewayError], ...] = (
-    CredentialError,
-    UpstreamDenied,
-    UpstreamFailed,
-    UpstreamLimited,
-    UpstreamMissing,
-    UpstreamUnreachable,
-)
-_SAME_AGAIN: tuple[type[GatewayError], ...] = (UpstreamFailed, UpstreamUnreachable)
-"""Failures that often pass at once: with nobody else to ask, the same deployment is asked again."""
+_LONGEST_BACK_OFF_SECONDS = 8.0
 
 
 class Attempts:
     """Asks a model's deployments, then its fallbacks'.
 
-    `rediscover` is told the sub-account whose deployment is missing; it must not wait.
+    `rediscover` is told the sub-account whose deployment is missing; it must not wait. `budget` makes a new
+    retry budget.
     """
 
     def __init__(
@@ -67,6 +63,8 @@ class Attempts:
         accounts: Mapping[str, Account],
         upstream: Upstream,
         options: Options,
+        budget: Callable[[], RetryBudget],
+        lines: Lines,
         rediscover: Callable[[str], None],
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
@@ -75,6 +73,9 @@ class Attempts:
         self._accounts = accounts
         self._upstream = upstream
         self._options = options
+        self._new_budget = budget
+        self._budgets: dict[str, RetryBudget] = {}
+        self._lines = lines
         self._rediscover = rediscover
         self._sleep = sleep
 
@@ -83,36 +84,61 @@ class Attempts:
         return await self._attempts(ask, model, prepared, self._fetch_from)
 
     async def stream(self, ask: Ask, model: Model, prepared: Prepared) -> tuple[Reply, LiveStream]:
-        """Return a stream whose first event is here. Raises GatewayError."""
-        return await self._attempts(ask, model, prepared, self._open_at)
+        """Return a stream whose first content is here. Raises GatewayError."""
+        if ask.hold or model.options.hold:
+            return await self._attempts(ask, model, prepared, self._open_held)
+        return await self._attempts(ask, model, prepared, self._open)
 
     async def _attempts(
         self, ask: Ask, model: Model, prepared: Prepared | None, attempt: Callable[[Trip], Awaitable[T]]
     ) -> T:
         """Try the model's deployments, then its fallbacks'. Raises the last failure that tells most."""
+        self._budget(model).count()
+        others = [name for name in fallbacks(ask, model) if self._served(name)]
         try:
-            return await self._attempts_on(ask, model, prepared, attempt)
+            return await self._attempts_on(ask, model, prepared, attempt, patient=not others)
         except GatewayError as failure:
             if not failure.retryable and not isinstance(failure, NoDeployment):
                 raise
-            for name in fallbacks(ask, model):
+            busy = isinstance(failure, Busy)
+            for name in others:
+                patient = name == others[-1] and not busy
                 try:
                     other = routed(ask, self._catalog.resolve(name))
-                    return await self._attempts_on(ask, other, None, attempt)
+                    return await self._attempts_on(ask, other, None, attempt, patient=patient)
                 except GatewayError as exc:
                     log.warning("fallback_failed", model=name, code=exc.code, detail=str(exc))
+            if busy and others:  # nobody else can: wait for the model itself, or ask who rests
+                return await self._attempts_on(ask, model, prepared, attempt, patient=True)
             raise
 
+    def _served(self, name: str) -> bool:
+        with suppress(UnknownModel):
+            return bool(self._catalog.resolve(name).candidates)
+        return False
+
     async def _attempts_on(
-        self, ask: Ask, model: Model, prepared: Prepared | None, attempt: Callable[[Trip], Awaitable[T]]
+        self,
+        ask: Ask,
+        model: Model,
+        prepared: Prepared | None,
+        attempt: Callable[[Trip], Awaitable[T]],
+        *,
+        patient: bool,
     ) -> T:
+        """Try the model's deployments; who is not `patient` has somebody else to ask when all are busy."""
         tried: list[Slot] = []
+        failure: GatewayError | None = None
         made = {model.candidates[0].model: prepared} if prepared is not None and model.candidates else {}
+        limits = self._limits(model)
+        over = time.perf_counter() + limits.total
+        end = min(ask.deadline, over)
         while True:
-            slot = self._pick(model, tried)
+            slot = await self._slot(model, tried, failure, end if patient else None)
             tried.append(slot)
             ask.call.attempts += 1
-            trip = Trip(ask.call, model, slot, self._accounts[slot.deployment.sub_account])
+            account = self._accounts[slot.deployment.sub_account]
+            trip = Trip(ask.call, model, slot, account, self._balancer)
             try:
                 backend = slot.deployment.model
                 if (body := made.get(backend)) is None:
@@ -120,42 +146,94 @@ class Attempts:
                         ask, model, slot.deployment, api_version=self._options.api_version
                     )
                 trip.prepared = body.bind(slot.deployment.origin) if body.bind else body
-                trip.limits = self._limits(model)
+                # The caller's own time is watched by the handler: no deployment is to blame when it is short.
+                trip.limits = limits if failure is None else limits.within(over - time.perf_counter())
                 return await attempt(trip)
             except GatewayError as exc:
                 trip.end(exc)
-                if not exc.retryable:
-                    raise
-                self._learn(trip, exc)
-                if not await self._worth_another(model, tried, exc):
+                failure = exc
+                if exc.retryable:
+                    self._tell(trip, exc)
+                if not await self._once_more(model, tried, trip, exc, end):
                     raise
             except BaseException:
                 trip.end(CallerLeft("left during an attempt"))
                 raise
 
-    async def _worth_another(self, model: Model, tried: list[Slot], failure: GatewayError) -> bool:
+    async def _once_more(
+        self, model: Model, tried: list[Slot], trip: Trip, failure: GatewayError, end: float
+    ) -> bool:
         """Whether to try again: at once at another candidate, after a pause at the same one."""
-        if len(tried) >= self._options.attempts:
+        others = self._others(model, tried)
+        waits = failure.again is Again.WAIT and self._balancer.limited(trip.deployment)
+        pauses = not others and not waits and failure.again in (Again.ANYWHERE, Again.WAIT)
+        if not (others or pauses or waits) or not failure.retryable:
             return False
-        if self._others(model, tried):
-            return True
-        if not isinstance(failure, _SAME_AGAIN):
+        pause = _back_off(len(tried)) if pauses else 0.0
+        too_late = time.perf_counter() + pause + trip.seconds > end  # another one may take as long
+        if len(tried) >= self._options.attempts or too_late:
             return False
-        await self._sleep(random.uniform(0.1, 1) * _BACK_OFF_SECONDS * 2 ** len(tried))
+        if not self._budget(model).spend():
+            metrics.count_unretried(model.name)
+            return False
+        if pause:
+            await self._sleep(pause)
         return True
 
-    def _pick(self, model: Model, tried: list[Slot]) -> Slot:
+    async def _slot(
+        self, model: Model, tried: list[Slot], failure: GatewayError | None, until: float | None
+    ) -> Slot:
+        """Return the deployment to ask, after waiting in line for one if it must be. Raises NoDeployment.
+
+        Nobody waits beyond `until`; without it, not at all.
+        """
         avoided = tried if tried and self._others(model, tried) else ()
-        return self._balancer.pick(model.name, model.candidates, tried=avoided, shares=model.shares)
+        options = model.options
+        limit = options.max_in_flight or self._options.in_flight
+
+        def pick(*, insists: bool = True) -> Slot:
+            return self._balancer.pick(
+                model.name,
+                model.candidates,
+                tried=avoided,
+                shares=model.shares,
+                limit=limit,
+                insists=insists,
+            )
+
+        try:
+            if until is None:
+                return pick(insists=bool(tried))
+            # Who can be asked only here must not keep those waiting who can be asked elsewhere as well.
+            able = (one.origin for one in model.candidates if self._balancer.slot(one) not in avoided)
+            return await self._in_line(model.name, (model.name, *able), pick, until)
+        except Busy as busy:
+            if failure is None:
+                raise
+            failure.retry_after = busy.retry_after  # its own words say more than ours
+            raise failure from None
+
+    async def _in_line(self, name: str, line: Hashable, pick: Callable[[], Slot], until: float) -> Slot:
+        if not self._lines.anybody(line):
+            with suppress(Busy):
+                return pick()
+        metrics.count_queued(name)
+        return await self._lines.turn(line, pick, seconds=until - time.perf_counter())
+
+    def _budget(self, model: Model) -> RetryBudget:
+        """Return the model's own budget: one model's outage takes nothing from the others."""
+        budget = self._budgets.get(model.name)
+        if budget is None:
+            budget = self._budgets[model.name] = self._new_budget()
+        return budget
 
     def _others(self, model: Model, tried: list[Slot]) -> bool:
-        return any(self._balancer.slot(candidate) not in tried for candidate in model.candidates)
+        """Whether somebody else can be asked now."""
+        balancer = self._balancer
+        return any(balancer.slot(one) not in tried and not balancer.limited(one) for one in model.candidates)
 
-    def _learn(self, trip: Trip, failure: GatewayError) -> None:
-        """Keep away from a deployment that failed, and look again at what is there when one is missing."""
-        if isinstance(failure, _REST_AFTER):
-            wait = self._options.cool_down_seconds if failure.retry_after is None else failure.retry_after
-            self._balancer.rest(trip.slot, wait)
+    def _tell(self, trip: Trip, failure: GatewayError) -> None:
+        """Log a failure, and look again at what is there when a deployment is missing."""
         if isinstance(failure, UpstreamMissing):
             self._rediscover(trip.deployment.sub_account)
         log.warning(
@@ -170,13 +248,15 @@ class Attempts:
 
     def _limits(self, model: Model) -> TimeLimits:
         general, own = self._options.limits, model.options.timeouts
-        if own.first_byte is own.stall is own.total is None:
+        if own.first_byte is own.first_token is own.stall is own.total is None:
             return general
         return TimeLimits(
             connect=general.connect,
             first_byte=own.first_byte or general.first_byte,
+            first_token=own.first_token or general.first_token,
             stall=own.stall or general.stall,
             total=own.total or general.total,
+            peek=general.peek,
         )
 
     async def _fetch_from(self, trip: Trip) -> Reply:
@@ -185,26 +265,35 @@ class Attempts:
             error = error_for(answer.status, answer.body, retry_after=answer.retry_after)
             if not trip.amend(error):
                 trip.waited()
+                _judge(trip, error)
                 raise error
             return await self._fetch_from(trip)
         trip.waited()
         reply = trip.reply(answer.request_id)
         reply.answer = trip.prepared.answer(answer.body)
+        trip.worked()
         trip.end(None)
         return reply
 
-    async def _open_at(self, trip: Trip) -> tuple[Reply, LiveStream]:
+    async def _open(self, trip: Trip) -> tuple[Reply, LiveStream]:
+        return await self._open_at(trip, hold=False)
+
+    async def _open_held(self, trip: Trip) -> tuple[Reply, LiveStream]:
+        return await self._open_at(trip, hold=True)
+
+    async def _open_at(self, trip: Trip, *, hold: bool) -> tuple[Reply, LiveStream]:
         stream = await self._with_token(trip, self._upstream.open)
         try:
             if stream.status >= 400:
                 error = error_for(stream.status, await stream.read_error(), retry_after=stream.retry_after)
                 if not trip.amend(error):
+                    _judge(trip, error)
                     raise error
                 await stream.close()
-                return await self._open_at(trip)
+                return await self._open_at(trip, hold=hold)
             assert trip.prepared.relay is not None
             relay = trip.prepared.relay()
-            first, ended = await first_event(stream, relay)
+            first, ended = await opening(stream, relay, hold=hold)
         except BaseException:
             await stream.close()
             raise
@@ -213,7 +302,7 @@ class Attempts:
         reply.relay = relay
         live = LiveStream(first, stream, relay, trip)
         if ended:
-            await live.aclose()
+            await live.finish()
         return reply, live
 
     async def _with_token(self, trip: Trip, send: Callable[..., Awaitable[_Response]]) -> _Response:
@@ -226,3 +315,14 @@ class Attempts:
                 await response.close()
             response = await trip.send(send, await account.tokens.get())
         return response
+
+
+def _judge(trip: Trip, error: GatewayError) -> None:
+    """A deployment that refuses a request has answered."""
+    if error.rests is Rests.NOTHING:
+        trip.worked()
+
+
+def _back_off(attempts: int) -> float:
+    """Return the pause before the same deployment is asked again (seconds): full jitter, doubling."""
+    return random.uniform(0, min(_LONGEST_BACK_OFF_SECONDS, _BACK_OFF_SECONDS * 2.0**attempts))

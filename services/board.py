@@ -2,7 +2,8 @@
 
 A memory-mapped file: one row per name (a deployment, a caller), one column per worker process. A worker
 writes only its own column and readers sum the row, so nobody takes a lock to count; adding a name or
-claiming a column takes a file lock, which happens a few times in a process's life.
+claiming a column takes a file lock, which happens a few times in a process's life. Whoever claims one clears
+those of the dead.
 """
 
 from __future__ import annotations
@@ -30,11 +31,12 @@ class BoardFull(RuntimeError):
 class Row:
     """One name's counters. `add` is for this worker, `total` over all workers."""
 
-    __slots__ = ("_cell", "_cells")
+    __slots__ = ("_cell", "_cells", "_column")
 
     def __init__(self, cells: memoryview, column: int) -> None:
         self._cells = cells
         self._cell = cells[column : column + 1]
+        self._column = column
 
     def add(self, delta: int) -> None:
         """Count in this worker's column."""
@@ -57,6 +59,11 @@ class Row:
         """Return the greatest share of any worker: for deadlines, where the later one wins."""
         return max(self._cells)
 
+    def alone(self, bound: int) -> bool:
+        """Whether no other worker's share is above `bound`: of two that write at once, both see the other."""
+        own = self._column
+        return all(cell <= bound for column, cell in enumerate(self._cells) if column != own)
+
     def total(self) -> int:
         """Return the sum over all workers."""
         return sum(self._cells)
@@ -69,7 +76,7 @@ class Board:
     file is made; a file that is there keeps its size.
     """
 
-    def __init__(self, path: Path | None = None, *, rows: int = 4096, columns: int = 16) -> None:
+    def __init__(self, path: Path | None = None, *, rows: int = 8192, columns: int = 16) -> None:
         self._rows: dict[str, Row] = {}
         self._file = None if path is None else os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         with self._locked():
@@ -116,12 +123,18 @@ class Board:
         return memoryview(self._memory)[start : start + cells * _CELL_SIZE].cast("q")
 
     def _claim_column(self) -> int:
+        self._free_dead()
         for column, pid in enumerate(self._pids):
-            if pid == 0 or not _alive(pid):
-                self._wipe_column(column)
+            if pid == 0:
                 self._pids[column] = os.getpid()
                 return column
         raise BoardFull(f"all {self._columns} columns of the shared counters belong to living processes")
+
+    def _free_dead(self) -> None:
+        for column, pid in enumerate(self._pids):
+            if pid and not _alive(pid):
+                self._wipe_column(column)
+                self._pids[column] = 0
 
     def _wipe_column(self, column: int) -> None:
         cells = self._view(self._cells_at, self._rows_count * self._columns)

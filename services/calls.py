@@ -21,6 +21,8 @@ class Caller(msgspec.Struct, frozen=True):
     models: tuple[str, ...] = ()
     """Globs over public model names; empty means all."""
     requests_per_minute: int | None = None
+    heartbeats: bool = True
+    """Whether its streams get signs of life while the model is silent: some clients choke on them."""
 
     def may_use(self, model: str) -> bool:
         """Whether this key is open to the public model name."""

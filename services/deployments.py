@@ -1,41 +1,47 @@
 """Read a sub-account's deployments from the AI API (wire §3.2), and those that are only configured.
 
-`Discovery` asks once and says what is there now; `services.watch` keeps asking.
+`Discovery` asks once and says what is there now; `services.watch` keeps asking. What came before a failure is
+not thrown away, but never passes for the whole either.
 """
 
 from __future__ import annotations
 
 import asyncio
+import random
 import re
-from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
+from urllib.parse import quote, urlsplit
 
 import httpx
 import msgspec
 from cachetools import LRUCache
 
-from services.control_plane import Answer, Sleep, exchange, retry_after
+from services.causes import kind_of
+from services.control_plane import Answer, Jitter, Sleep, exchange, retry_after
 from services.credentials import Credential
+from services.deployment_list import Configuration, Entry, Page, Reading
 from services.errors import (
     GatewayError,
     UpstreamBroken,
     UpstreamDenied,
     UpstreamError,
-    UpstreamFailed,
-    UpstreamLimited,
     UpstreamMissing,
     UpstreamRefused,
+    UpstreamTimeout,
 )
 from services.options import SubAccountOptions, Target
+
+T = TypeVar("T")
 
 ORCHESTRATION = "orchestration"
 CLIENT_TYPE = "aicore-gateway"
 
 PAGE_SIZE = 1000
 MAX_PAGES = 100
-MAX_NOTES = 20
+READ_SECONDS = 120.0
+"""How long one discovery may take, with all its pages and configurations."""
 CONFIGURATIONS_AT_ONCE = 8
 CONFIGURATIONS_CACHED = 4096
 
@@ -71,6 +77,18 @@ class Found(msgspec.Struct, frozen=True):
     deployments: tuple[Deployment, ...]
     notes: tuple[str, ...] = ()
     """What was left out and why, for the operator."""
+    unclear: frozenset[str] = frozenset()
+    """Ids of deployments that are there, but of which too little could be read."""
+    whole: bool = True
+    """Whether the list was read to its end: only then is a deployment gone that it lacks."""
+
+
+class HalfRead(UpstreamBroken):
+    """A discovery that failed on its way; `found` is what it brought until then."""
+
+    def __init__(self, found: Found, failure: GatewayError) -> None:
+        super().__init__(str(failure), public=failure.public, retry_after=failure.retry_after)
+        self.found = found
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,72 +108,6 @@ class Tokens(Protocol):
     def invalidate(self, token: str) -> bool: ...  # noqa: D102 - see TokenProvider
 
 
-class _Model(msgspec.Struct):
-    name: str | None = None
-    version: str | None = None
-
-
-class _Backend(msgspec.Struct):
-    model: _Model | None = None
-
-
-class _Resources(msgspec.Struct):
-    # Newer answers carry both spellings, older ones only the first.
-    camel: _Backend | None = msgspec.field(default=None, name="backendDetails")
-    snake: _Backend | None = msgspec.field(default=None, name="backend_details")
-
-
-class _Details(msgspec.Struct):
-    resources: _Resources | None = None
-
-
-class _Entry(msgspec.Struct, rename="camel"):
-    id: str
-    status: str | None = None
-    deployment_url: str | None = None
-    configuration_id: str | None = None
-    latest_running_configuration_id: str | None = None
-    executable_id: str | None = None
-    scenario_id: str | None = None
-    start_time: str | None = None
-    created_at: str | None = None
-    details: _Details | None = None
-
-    def model(self) -> _Model:
-        resources = (self.details and self.details.resources) or _Resources()
-        named = (
-            side.model
-            for side in (resources.camel, resources.snake)
-            if side and side.model and side.model.name
-        )
-        return next(named, _Model())
-
-    def is_orchestration(self) -> bool:
-        return ORCHESTRATION in (self.executable_id, self.scenario_id)
-
-    def configuration(self) -> str:
-        return self.latest_running_configuration_id or self.configuration_id or ""
-
-
-class _Page(msgspec.Struct):
-    count: int | None = None
-    resources: list[msgspec.Raw] = []
-
-
-class _Binding(msgspec.Struct):
-    key: str | None = None
-    value: str | None = None
-
-
-class _Configuration(msgspec.Struct, rename="camel"):
-    executable_id: str | None = None
-    parameter_bindings: list[_Binding] | None = None
-
-    def parameter(self, key: str) -> str:
-        bindings = self.parameter_bindings or []
-        return next((b.value for b in bindings if b.key == key and b.value), "")
-
-
 class Discovery:
     """The deployments of one sub-account's resource group, as the AI API tells them."""
 
@@ -167,74 +119,96 @@ class Discovery:
         tokens: Tokens,
         http: httpx.AsyncClient,
         page_size: int = PAGE_SIZE,
+        read_seconds: float = READ_SECONDS,
         sleep: Sleep = asyncio.sleep,
+        jitter: Jitter = random.random,
     ) -> None:
         self._account = account
         self._credential = credential
         self._tokens = tokens
         self._http = http
         self._page_size = page_size
+        self._read_seconds = read_seconds
         self._sleep = sleep
+        self._jitter = jitter
         # A configuration never changes, so each is read once.
-        self._configurations: LRUCache[str, _Configuration] = LRUCache(CONFIGURATIONS_CACHED)
+        self._configurations: LRUCache[str, Configuration] = LRUCache(CONFIGURATIONS_CACHED)
 
     async def read(self) -> Found:
-        """Return the running deployments. Raises `UpstreamError` or `CredentialError`."""
-        notes = _Notes()
-        entries = [entry async for entry in self._entries(notes)]
-        running = [entry for entry in entries if entry.status == "RUNNING"]
-        notes.states(entry.status or "UNKNOWN" for entry in entries)
-        gate = asyncio.Semaphore(CONFIGURATIONS_AT_ONCE)
-        made = await asyncio.gather(*(self._deployment(entry, gate, notes) for entry in running))
-        deployments = sorted((d for d in made if d is not None), key=lambda d: d.id)
-        return Found(tuple(deployments), notes.taken())
+        """Return the running deployments.
 
-    async def _entries(self, notes: _Notes) -> AsyncIterator[_Entry]:
+        Raises `HalfRead` when only a part could be read, `UpstreamError` or `CredentialError` when nothing.
+        """
+        reading = Reading()
+        failure: GatewayError | None = None
+        try:
+            async with asyncio.timeout(self._read_seconds):
+                await self._list(reading)
+                await self._configure(reading)
+        except GatewayError as exc:
+            failure = exc
+        except TimeoutError:
+            failure = self._fault(UpstreamTimeout, f"discovery took more than {self._read_seconds:g} s")
+        if failure is not None and not reading.entries:
+            raise failure
+        deployments = [one for entry in reading.running() if (one := self._deployment(entry, reading))]
+        reading.note_states()
+        found = Found(
+            tuple(sorted(deployments, key=lambda one: one.id)),
+            reading.notes.taken(),
+            frozenset(reading.unclear),
+            reading.whole,
+        )
+        if failure is not None:
+            raise HalfRead(found, failure) from failure
+        return found
+
+    async def _list(self, reading: Reading) -> None:
         """Page through the list. Stops at the count, and at a page that brings nothing new."""
-        seen: set[str] = set()
         read = 0
         for _ in range(MAX_PAGES):
             page = await self._page(skip=read)
             read += len(page.resources)
-            new = [entry for entry in _decoded(page.resources, notes) if entry.id not in seen]
-            seen.update(entry.id for entry in new)
-            for entry in new:
-                yield entry
-            if not new or not self._more(page, read):
-                return
-        notes.add(f"the deployment list has more than {MAX_PAGES} pages; the rest was not read")
+            if not reading.take(page.resources):
+                # As many as promised, with some of them twice, is all there is.
+                if page.count is not None and page.count > reading.seen() and page.count != read:
+                    detail = f"the deployment list promises {page.count} and brings {reading.seen()}"
+                    raise self._fault(UpstreamBroken, detail)
+                break
+            if not self._more(page, read):
+                break
+        else:
+            reading.notes.add(f"the deployment list has more than {MAX_PAGES} pages; the rest was not read")
+        reading.whole = True
 
-    def _more(self, page: _Page, read: int) -> bool:
+    def _more(self, page: Page, read: int) -> bool:
         full = len(page.resources) >= self._page_size
         if page.count is None:
             return full
         # Some services count the page instead of the whole: a full first page proves nothing.
         return read < page.count or (full and page.count <= self._page_size)
 
-    async def _page(self, *, skip: int) -> _Page:
+    async def _page(self, *, skip: int) -> Page:
         answer = await self._get("/lm/deployments", {"$top": self._page_size, "$skip": skip})
-        try:
-            return msgspec.json.decode(answer.body, type=_Page)
-        except msgspec.DecodeError as exc:
-            raise self._fault(UpstreamBroken, f"the deployment list cannot be read: {exc}") from exc
+        return self._decoded(answer, Page, "the deployment list")
 
-    async def _deployment(self, entry: _Entry, gate: asyncio.Semaphore, notes: _Notes) -> Deployment | None:
+    def _deployment(self, entry: Entry, reading: Reading) -> Deployment | None:
         url = (entry.deployment_url or "").rstrip("/")
-        if not url.startswith(("https://", "http://")):
-            notes.add(f"deployment {entry.id} runs but has no URL yet")
+        if not _is_callable(url):
+            reading.notes.add(f"deployment {entry.id} runs but has no URL yet")
             return None
-        model, executable = entry.model(), entry.executable_id or ""
-        name = model.name or ""
+        configuration = self._configurations.get(entry.configuration())
+        known = configuration or Configuration()
+        model, executable = entry.model(), entry.executable_id or known.executable_id or ""
+        name = model.name or known.parameter("modelName")
         if entry.is_orchestration():
             executable, name = ORCHESTRATION, ""
-        elif not (name and executable):
-            async with gate:
-                configuration = await self._configuration(entry, notes)
-            executable = executable or configuration.executable_id or ""
-            name = name or configuration.parameter("modelName")
-            if not name and executable != ORCHESTRATION:
-                notes.add(f"deployment {entry.id} names no model")
-                return None
+        elif not name and executable != ORCHESTRATION:
+            if configuration is None and entry.configuration():
+                reading.unclear.add(entry.id)
+            else:
+                reading.notes.add(f"deployment {entry.id} names no model")
+            return None
         return Deployment(
             id=entry.id,
             url=url,
@@ -246,20 +220,40 @@ class Discovery:
             started_at=entry.start_time or entry.created_at or "",
         )
 
-    async def _configuration(self, entry: _Entry, notes: _Notes) -> _Configuration:
-        """Return the deployment's configuration; an empty one, with a note, when it cannot be read."""
-        identifier = entry.configuration()
-        known = self._configurations.get(identifier)
-        if known is not None or not identifier:
-            return known or _Configuration()
+    async def _configure(self, reading: Reading) -> None:
+        """Read the configurations of deployments that do not say what they run.
+
+        One that is refused is remarked. Any other failure is raised, and none is asked for after it.
+        """
+        gate = asyncio.Semaphore(CONFIGURATIONS_AT_ONCE)
+        failures: list[GatewayError] = []
+
+        async def ask(entry: Entry) -> None:
+            async with gate:
+                if failures:
+                    return
+                try:
+                    await self._learn(entry.configuration())
+                except GatewayError as exc:
+                    reading.notes.add(f"deployment {entry.id}: its configuration cannot be read: {exc}")
+                    if not isinstance(exc, _REFUSED):
+                        failures.append(exc)
+
+        await asyncio.gather(*(ask(entry) for entry in reading.running() if not entry.is_plain()))
+        if failures:
+            raise failures[0]
+
+    async def _learn(self, identifier: str) -> None:
+        if identifier and identifier not in self._configurations:
+            answer = await self._get(f"/lm/configurations/{quote(identifier, safe='')}", {})
+            self._configurations[identifier] = self._decoded(answer, Configuration, "it")
+
+    def _decoded(self, answer: Answer, kind: type[T], what: str) -> T:
         try:
-            answer = await self._get(f"/lm/configurations/{identifier}", {})
-            configuration = msgspec.json.decode(answer.body, type=_Configuration)
-        except (GatewayError, msgspec.DecodeError) as exc:
-            notes.add(f"deployment {entry.id}: its configuration cannot be read: {exc}")
-            return _Configuration()
-        self._configurations[identifier] = configuration
-        return configuration
+            return msgspec.json.decode(answer.body, type=kind)
+        except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+            detail = f"{what} cannot be read, the answer is {answer.media_type()}: {exc}"
+            raise self._fault(UpstreamBroken, detail) from exc
 
     async def _get(self, path: str, query: Mapping[str, Any]) -> Answer:
         """Ask the AI API, with one new token if the first is refused. Returns a 200 only."""
@@ -279,7 +273,7 @@ class Discovery:
             )
         except httpx.InvalidURL as exc:
             raise self._fault(UpstreamBroken, f"the AI API URL is not a URL: {exc}") from exc
-        return await exchange(self._http, request, sleep=self._sleep)
+        return await exchange(self._http, request, sleep=self._sleep, jitter=self._jitter)
 
     def _headers(self, token: str) -> dict[str, str]:
         headers = {
@@ -293,9 +287,7 @@ class Discovery:
         return headers
 
     def _refusal(self, answer: Answer, token: str) -> UpstreamError:
-        kind, advice = _REFUSALS.get(
-            answer.status, (UpstreamFailed if answer.status >= 500 else UpstreamBroken, "")
-        )
+        advice = _ADVICE.get(answer.status)
         said = _text_of(answer).replace(token, "…")
         detail = (
             f"the AI API answered {answer.status} ({said})"
@@ -304,7 +296,7 @@ class Discovery:
         )
         if advice:
             detail += ": " + advice.format(group=self._account.resource_group)
-        return self._fault(kind, detail, wait=retry_after(answer.headers))
+        return self._fault(kind_of(answer.status), detail, wait=retry_after(answer.headers))
 
     def _fault(self, kind: type[UpstreamError], detail: str, *, wait: float | None = None) -> UpstreamError:
         name = self._account.name
@@ -315,16 +307,14 @@ class Discovery:
         )
 
 
-_REFUSALS: Mapping[int, tuple[type[UpstreamError], str]] = {
-    400: (UpstreamRefused, "resource group {group!r} or the tenant is not accepted"),
-    401: (UpstreamDenied, "the token is refused, a new one too; is it for this AI_API_URL?"),
-    403: (
-        UpstreamDenied,
-        "check that resource group {group!r} exists and that the service key is entitled to it",
-    ),
-    404: (UpstreamMissing, "check AI_API_URL in the service key"),
-    429: (UpstreamLimited, "the tenant's rate limit"),
+_ADVICE: Mapping[int, str] = {
+    400: "resource group {group!r} or the tenant is not accepted",
+    401: "the token is refused, a new one too; is it for this AI_API_URL?",
+    403: "check that resource group {group!r} exists and that the service key is entitled to it",
+    404: "check AI_API_URL in the service key",
+    429: "the tenant's rate limit",
 }
+_REFUSED = (UpstreamRefused, UpstreamDenied, UpstreamMissing)
 
 
 def static_deployments(account: SubAccountOptions, api_url: str) -> dict[str, tuple[Deployment, ...]]:
@@ -362,36 +352,12 @@ def _static(account: SubAccountOptions, url: str, target: Target) -> Deployment:
     )
 
 
-class _Notes:
-    """A bounded list of remarks."""
-
-    def __init__(self) -> None:
-        self._notes: list[str] = []
-        self._more = 0
-
-    def add(self, note: str) -> None:
-        if len(self._notes) < MAX_NOTES:
-            self._notes.append(note)
-        else:
-            self._more += 1
-
-    def states(self, states: Iterable[str]) -> None:
-        """Remark how many deployments are in another state than RUNNING."""
-        idle = Counter(state for state in states if state != "RUNNING")
-        if idle:
-            self.add("not running: " + ", ".join(f"{count} {state}" for state, count in sorted(idle.items())))
-
-    def taken(self) -> tuple[str, ...]:
-        return (*self._notes, *([f"and {self._more} more"] if self._more else []))
-
-
-def _decoded(resources: Iterable[msgspec.Raw], notes: _Notes) -> Iterator[_Entry]:
-    """Decode entry by entry: an odd one must not hide the others."""
-    for raw in resources:
-        try:
-            yield msgspec.json.decode(raw, type=_Entry)
-        except msgspec.DecodeError as exc:
-            notes.add(f"an entry of the deployment list cannot be read: {exc}")
+def _is_callable(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("https", "http") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
 
 
 def _text_of(answer: Answer) -> str:

@@ -141,7 +141,9 @@ class _Batch:
         if len(seats) == 1:
             return [await self._whole(seats[0].ask)]
         bodies = [seat.ask.body for seat in seats]
-        reply = await self._whole(msgspec.structs.replace(seats[0].ask, body=embeddings.together(bodies)))
+        latest = max(seat.ask.deadline for seat in seats)
+        together = msgspec.structs.replace(seats[0].ask, body=embeddings.together(bodies), deadline=latest)
+        reply = await self._whole(together)
         return [_with_answer(reply, own) for own in embeddings.shares(_answer_of(reply), bodies)]
 
     async def _alone(self, seat: _Seat) -> None:

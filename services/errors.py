@@ -1,7 +1,7 @@
 """Every failure the gateway can report, with what the caller may read.
 
     GatewayError
-    ├── CallerError              the request cannot be served as it stands; never retried
+    ├── CallerError              the request cannot be served as it stands
     │   ├── BadRequest           400, names the field in `param`
     │   ├── Unauthorized         401, one generic text
     │   ├── NotFound             404, no such path or object
@@ -10,7 +10,8 @@
     │   └── RateLimited          429, the gateway's own limit
     ├── UpstreamError            SAP AI Core, or the model behind it, failed
     │   ├── UpstreamRefused      a 4xx that is about the request; its text is passed on
-    │   ├── UpstreamDenied       401 or 403: our credential, not the caller's; shown as 502
+    │   ├── UpstreamDenied       403: what our credential may not; shown as 502
+    │   │   └── UpstreamUnauthorized   401: not our credential at all, after a new token too
     │   ├── UpstreamMissing      404: the deployment is gone or not routable yet
     │   ├── UpstreamLimited      429, with the upstream's Retry-After
     │   ├── UpstreamFailed       5xx, or an error inside a 200
@@ -18,8 +19,14 @@
     │   ├── UpstreamTimeout      a limit ran out; shown as 504
     │   └── UpstreamBroken       an answer that ends early or cannot be read; shown as 502
     ├── CredentialError          no token for a sub-account; shown as 502
-    ├── NoDeployment             every candidate is resting or none is running; 503
+    ├── NoDeployment             none is running; 503
+    │   └── Busy                 all rest, or have as much to do as they may; 429 or 503
+    ├── OutOfTime                the caller's own time limit has run out; 504
+    ├── Draining                 the worker stops before the answer is complete; 503
     └── CallerLeft               the caller hung up; 499, for the log only
+
+Each class says what is done about it: whether another attempt may follow (`again`) and what is left alone
+for a while (`rests`). The rules are those of trusted proxies: nothing is sent twice that would fail twice.
 
 `str(error)` is for the log; `error.public` is for the caller and never carries a secret, a URL of the
 tenant or a token.
@@ -28,7 +35,25 @@ tenant or a token.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from enum import Enum
 from typing import Any
+
+
+class Again(Enum):
+    """Which further attempt may follow a failure, as long as the caller has not been sent a byte."""
+
+    NEVER = "it would fail in the same way anywhere"
+    ELSEWHERE = "at another candidate, at once"
+    WAIT = "at another candidate at once, else when the first of them may be asked again"
+    ANYWHERE = "at another candidate at once, else at the same one after a pause"
+
+
+class Rests(Enum):
+    """What is left alone for a while after a failure."""
+
+    NOTHING = "the deployment did its part"
+    DEPLOYMENT = "the deployment, for this model"
+    SUB_ACCOUNT = "all deployments of the sub-account"
 
 
 class GatewayError(Exception):
@@ -37,8 +62,8 @@ class GatewayError(Exception):
     status: int = 500
     kind: str = "api_error"
     code: str = "internal_error"
-    retryable: bool = False
-    """Whether another candidate may be tried, as long as the caller has not been sent a byte."""
+    again: Again = Again.NEVER
+    rests: Rests = Rests.NOTHING
 
     def __init__(
         self,
@@ -60,6 +85,11 @@ class GatewayError(Exception):
             self.code = code
         if status is not None:
             self.status = status
+
+    @property
+    def retryable(self) -> bool:
+        """Whether another attempt may follow at all."""
+        return self.again is not Again.NEVER
 
 
 class CallerError(GatewayError):
@@ -105,31 +135,42 @@ class RateLimited(CallerError):
 class UpstreamError(GatewayError):
     """SAP AI Core, or the model behind it, failed. `status` is what the caller sees."""
 
-    status, code, retryable = 502, "upstream_error", True
+    status, code = 502, "upstream_error"
+    again, rests = Again.ANYWHERE, Rests.DEPLOYMENT
 
 
 class UpstreamRefused(UpstreamError):
     """The upstream will not take this request: a 4xx about its content. Never retried."""
 
-    status, kind, code, retryable = 400, "invalid_request_error", "invalid_request", False
+    status, kind, code = 400, "invalid_request_error", "invalid_request"
+    again, rests = Again.NEVER, Rests.NOTHING
 
 
 class UpstreamDenied(UpstreamError):
-    """The upstream refused the gateway's own credential or resource group (401, 403)."""
+    """The upstream refused the gateway's resource group, or this deployment to it (403)."""
 
     code = "upstream_denied"
+    again = Again.ELSEWHERE
+
+
+class UpstreamUnauthorized(UpstreamDenied):
+    """The upstream refused the gateway's token, and a new one as well (401)."""
+
+    rests = Rests.SUB_ACCOUNT
 
 
 class UpstreamMissing(UpstreamError):
     """The deployment is unknown to the upstream, or not routable yet."""
 
     status, kind, code = 404, "invalid_request_error", "model_not_found"
+    again = Again.ELSEWHERE
 
 
 class UpstreamLimited(UpstreamError):
     """The upstream's rate limit; `retry_after` in seconds where it said."""
 
     status, kind, code = 429, "rate_limit_error", "rate_limit_exceeded"
+    again = Again.WAIT
 
 
 class UpstreamFailed(UpstreamError):
@@ -146,6 +187,7 @@ class UpstreamTimeout(UpstreamError):
     """A time limit ran out while waiting for the upstream."""
 
     status, code = 504, "upstream_timeout"
+    again = Again.ELSEWHERE
 
 
 class UpstreamBroken(UpstreamError):
@@ -157,13 +199,32 @@ class UpstreamBroken(UpstreamError):
 class CredentialError(GatewayError):
     """No usable token for a sub-account."""
 
-    status, code, retryable = 502, "upstream_credential", True
+    status, code = 502, "upstream_credential"
+    again, rests = Again.ELSEWHERE, Rests.SUB_ACCOUNT
 
 
 class NoDeployment(GatewayError):
-    """No candidate can take the request now."""
+    """No candidate is there."""
 
     status, code = 503, "no_deployment"
+
+
+class Busy(NoDeployment):
+    """Every candidate rests after a rate limit, or has as much to do as it may; `retry_after` in seconds."""
+
+    code = "overloaded"
+
+
+class OutOfTime(GatewayError):
+    """The time that the caller allows has run out."""
+
+    status, kind, code = 504, "timeout_error", "deadline_exceeded"
+
+
+class Draining(GatewayError):
+    """The worker stops, and its time to finish what it serves is over."""
+
+    status, code = 503, "shutting_down"
 
 
 class CallerLeft(GatewayError):

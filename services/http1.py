@@ -61,6 +61,7 @@ class Connection(asyncio.Protocol):
         "_full",
         "_head_bytes",
         "_keep",
+        "_nudged",
         "_on_end",
         "_on_lost",
         "_overhead",
@@ -114,6 +115,7 @@ class Connection(asyncio.Protocol):
         self._pieces: list[bytes] = []
         self._size = 0
         self._sent = False
+        self._nudged = False
 
     # --- an exchange -----------------------------------------------------------------------------
 
@@ -138,15 +140,24 @@ class Connection(asyncio.Protocol):
             self.abort()
             raise
 
-    async def read(self) -> bytes:
-        """Return what has come since the last time, b"" at the end. Raises UpstreamBroken."""
+    async def read(self) -> bytes | None:
+        """Return what has come since then, b"" at the end, None when nudged. Raises UpstreamBroken."""
         if not self._pieces:
             if self.complete:
                 return b""
             await self._wait(Until.PIECE)
             if not self._pieces:
+                if self._nudged:
+                    self._nudged = False
+                    return None
                 return b""
         return self.body()
+
+    def nudge(self) -> None:
+        """Let the one who waits for a piece go without it."""
+        if self._waiter is not None and self._until is Until.PIECE:
+            self._nudged = True
+            self._wake()
 
     def body(self) -> bytes:
         """Return what is here of the body and not yet read."""
@@ -227,7 +238,7 @@ class Connection(asyncio.Protocol):
 
     def _reached(self, until: Until) -> bool:
         if until is Until.PIECE:
-            return bool(self._pieces) or self.complete
+            return bool(self._pieces) or self.complete or self._nudged
         if until is Until.HEAD:
             return self.has_head
         if until is Until.END:

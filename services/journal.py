@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import structlog
 
 from services import metrics
@@ -13,11 +16,21 @@ from services.translation.fields import Fields
 log = structlog.get_logger()
 
 
-class Journal:
-    """Where requests are written down. `recorder` is None unless traffic is recorded."""
+def _tell(story: dict[str, Any]) -> None:
+    log.info("request", **story)
 
-    def __init__(self, recorder: Recorder | None = None) -> None:
+
+class Journal:
+    """Where requests are written down. `recorder` is None unless traffic is recorded.
+
+    `tell` writes the log line of a request, and may keep what it is given.
+    """
+
+    def __init__(
+        self, recorder: Recorder | None = None, *, tell: Callable[[dict[str, Any]], None] = _tell
+    ) -> None:
         self._recorder = recorder
+        self._tell = tell
 
     def close_call(self, call: Call, body: Fields | None = None) -> None:
         """Write down a request that has ended. Bodies and keys stay out of the log."""
@@ -27,7 +40,7 @@ class Journal:
             story["code"] = call.error.code if isinstance(call.error, GatewayError) else "internal_error"
             if not isinstance(call.error, CallerLeft):
                 story["detail"] = str(call.error)
-        log.info("request", **story)
+        self._tell(story)
         if self._recorder is not None:
             self._recorder.add(call, body)
 

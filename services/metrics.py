@@ -39,14 +39,18 @@ ATTEMPTS = Counter("aicore_upstream_attempts", "Calls to deployments.", ["sub_ac
 COALESCED = Counter("aicore_coalesced", "Requests served by another request's upstream call.", ["surface"])
 CACHED = Counter("aicore_cache_hits", "Answers from the response cache.", ["surface"])
 LEFT = Counter("aicore_callers_left", "Callers that hung up before their answer was complete.", ["surface"])
+QUEUED = Counter("aicore_queued", "Requests that waited in line for a deployment.", ["model"])
+UNRETRIED = Counter(
+    "aicore_unretried", "Failures not tried again because the retry budget is spent.", ["model"]
+)
 DEPLOYMENTS = Gauge(
-    "aicore_deployments", "Running deployments known.", ["sub_account"], multiprocess_mode="mostrecent"
+    "aicore_deployments", "Running deployments known.", ["sub_account"], multiprocess_mode="livemostrecent"
 )
 TOKEN_SECONDS = Gauge(
     "aicore_token_expires_in_seconds",
     "Remaining life of the OAuth token.",
     ["sub_account"],
-    multiprocess_mode="min",
+    multiprocess_mode="livemin",
 )
 
 _OTHER = "other"
@@ -114,6 +118,18 @@ def count(call: Call) -> None:
 def count_attempt(sub_account: str, model: str, error: GatewayError | None) -> None:
     """Count one call to a deployment."""
     _add(_attempt(sub_account, model, "ok" if error is None else _bounded(error.code)), 1)
+
+
+def count_queued(model: str) -> None:
+    """Count a request that has to wait in line for a deployment."""
+    _add(QUEUED.labels(model), 1)
+    _flush_later()
+
+
+def count_unretried(model: str) -> None:
+    """Count a failure that is not tried again because the retry budget is spent."""
+    _add(UNRETRIED.labels(model), 1)
+    _flush_later()
 
 
 def count_overhead(call: Call, milliseconds: float) -> None:

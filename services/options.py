@@ -55,6 +55,7 @@ class TimeoutOverrides:
     """Time limits of one model in seconds; None means the general one."""
 
     first_byte: float | None = None
+    first_token: float | None = None
     stall: float | None = None
     total: float | None = None
 
@@ -86,3 +87,7 @@ class ModelOptions:
     orchestration: Mapping[str, Any] = field(default_factory=dict)
     """Modules of SAP's orchestration around every request (wire §4.7); with any, it is served that way."""
     timeouts: TimeoutOverrides = field(default_factory=TimeoutOverrides)
+    max_in_flight: int | None = None
+    """How many requests each of its deployments may have at once; None means the general limit."""
+    hold: bool = False
+    """Whether its streams are held back until they are complete."""

@@ -5,8 +5,9 @@ limits → catalog → cache → in-flight table → attempts. What one attempt 
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 
@@ -29,6 +30,8 @@ from services.translation.capabilities import EMBEDDINGS
 from services.translation.replies import Answer, Prepared
 from services.translation.translate import remote_urls
 
+_UNKNOWN_SECONDS = 5.0
+
 
 class Kept(msgspec.Struct, frozen=True):
     """An answer in the response cache: the caller's bytes, and where they came from."""
@@ -40,7 +43,10 @@ class Kept(msgspec.Struct, frozen=True):
 
 
 class Pipeline:
-    """Serves whole answers and streams, for every surface."""
+    """Serves whole answers and streams, for every surface.
+
+    `complete` says whether all deployments are known that there are: before, no name can be called unknown.
+    """
 
     def __init__(
         self,
@@ -53,6 +59,7 @@ class Pipeline:
         options: Options,
         fetcher: Fetcher | None = None,
         batches: Batches | None = None,
+        complete: Callable[[], bool] = lambda: True,
     ) -> None:
         self._catalog = catalog
         self._attempts = attempts
@@ -62,6 +69,7 @@ class Pipeline:
         self._options = options
         self._fetcher = fetcher
         self._batches = batches
+        self._complete = complete
 
     async def whole(self, ask: Ask) -> Reply:
         """Return the answer. Raises GatewayError."""
@@ -73,7 +81,7 @@ class Pipeline:
             return _told(ask, _from_cache(kept))
         joined = time.perf_counter()
         reply, coalesced = await self._inflight.answer(
-            key, lambda: self._fetch(ask, model, prepared, keep_as=key)
+            key, lambda: self._fetch(_for_all(ask), model, prepared, keep_as=key)
         )
         return _told(ask, reply, coalesced_since=joined if coalesced else None)
 
@@ -90,7 +98,7 @@ class Pipeline:
             return Replay(kept.body)
         joined = time.perf_counter()
         reply, shared, coalesced = await self._inflight.stream(
-            key, lambda: self._open(ask, model, prepared, keep_as=key)
+            key, lambda: self._open(_for_all(ask), model, prepared, keep_as=key)
         )
         _told(ask, reply, coalesced_since=joined if coalesced else None)
         return shared
@@ -100,7 +108,7 @@ class Pipeline:
     async def _admit(self, ask: Ask) -> tuple[Model, Prepared]:
         caller = ask.call.caller
         await self._limiter.admit(caller)
-        model = self._catalog.resolve(ask.model, allowed=caller.may_use)
+        model = self._resolved(ask)
         if not caller.may_use(model.name):
             raise self._catalog.unknown(ask.model, allowed=caller.may_use)
         ask.call.model = model.name
@@ -113,6 +121,18 @@ class Pipeline:
             await self._fetch_media(ask, serving, self._fetcher)
         version = self._options.api_version
         return model, prepare(ask, serving, serving.candidates[0], api_version=version)
+
+    def _resolved(self, ask: Ask) -> Model:
+        """Return the model of this name. Raises UnknownModel, NoDeployment while not all are known."""
+        try:
+            return self._catalog.resolve(ask.model, allowed=ask.call.caller.may_use)
+        except UnknownModel as unknown:
+            if self._complete():
+                raise
+            text = (
+                f"the deployments are not all known yet, and '{ask.model}' may be one; try again in a moment"
+            )
+            raise NoDeployment(text, retry_after=_UNKNOWN_SECONDS) from unknown
 
     async def _fetch_media(self, ask: Ask, model: Model, fetcher: Fetcher) -> None:
         """Fetch the pictures and documents that the request names by URL."""
@@ -155,9 +175,8 @@ class Pipeline:
         mode, marked = self._options.dedup, ask.idempotency_key
         if not shareable(mode, deterministic=prepared.deterministic, idempotency_key=marked):
             return None
-        return fingerprint(
-            call.caller.id, call.surface, model.name, ask.body, (marked, "stream" if call.stream else "")
-        )
+        way = ("held stream" if ask.hold else "stream") if call.stream else ""
+        return fingerprint(call.caller.id, call.surface, model.name, ask.body, (marked, way))
 
     async def _fetch(
         self, ask: Ask, model: Model, prepared: Prepared, *, keep_as: bytes | None = None
@@ -189,6 +208,11 @@ class Pipeline:
         if self._cache is None or keep_as is None:
             return reply, chunks
         return reply, await self._cache.recorded(keep_as, chunks, lambda body: _kept(reply, body))
+
+
+def _for_all(ask: Ask) -> Ask:
+    """Return the request without its caller's time limit: others may wait longer for the shared answer."""
+    return msgspec.structs.replace(ask, deadline=math.inf)
 
 
 def _told(ask: Ask, reply: Reply, *, coalesced_since: float | None = None) -> Reply:

@@ -2,7 +2,11 @@
 
 One provider per credential and worker. However many callers ask, one fetch runs; it belongs to the provider
 and not to the caller who came first, so nobody's leaving cancels it. A token that is still valid stays in
-use while its renewal fails.
+use while its renewal fails. Lifetimes are measured on the monotonic clock: setting the machine's clock
+changes nothing, and what a suspended machine gets wrong, the upstream's 401 puts right.
+
+Once a fetch has failed, callers neither wait long nor make it be tried more often: there may be another
+sub-account that serves them.
 """
 
 from __future__ import annotations
@@ -12,38 +16,48 @@ import math
 import random
 import ssl
 import time
+from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 import httpx
 import structlog
 
-from services.control_plane import Answer, Sleep, exchange, open_client, retry_after
+from services import grants
+from services.causes import cause_of
+from services.control_plane import MAX_RETRIES, Jitter, Sleep, exchange, open_client
 from services.credentials import Credential
-from services.errors import CredentialError, UpstreamError
+from services.errors import (
+    CredentialError,
+    UpstreamDenied,
+    UpstreamError,
+    UpstreamMissing,
+    UpstreamRefused,
+    UpstreamTimeout,
+)
+from services.grants import Token
 from services.tasks import spawn
 
 log = structlog.get_logger()
 
 REFRESH_AHEAD_SECONDS = 300.0
 REFRESH_AHEAD_SHARE = 0.1
-LAST_MOMENT_SECONDS = 5.0
 LEAST_PAUSE_SECONDS = 0.5
-LONGEST_LIFETIME_SECONDS = 30 * 86_400.0
 FETCH_SECONDS = 30.0
+FIRST_PATIENCE_SECONDS = 10.0
+"""How old a fetch may be that callers wait for."""
+PATIENCE_SECONDS = 3.0
+"""The same after a fetch that failed."""
 FIRST_BACKOFF_SECONDS, LONGEST_BACKOFF_SECONDS = 1.0, 30.0
+LONGEST_RETRY_AFTER_SECONDS = 300.0
 NEGATIVE_MEMORY_SECONDS = 5.0
+"""Callers make a fetch come sooner than the back-off says, but no sooner than this after a failure."""
 FORCED_REFRESH_INTERVAL_SECONDS = 1.0
+FORCED_REFRESHES, FORCED_REFRESHES_SECONDS = 20, 60.0
+MAX_ANSWER_BYTES = 1024 * 1024
 
-# What an operator can do about it; anything else gets no advice.
-_ADVICE = {
-    400: "the token service does not accept this client id",
-    401: "the client id or the secret is wrong, or the service key was deleted",
-    403: "the service key may not ask for tokens",
-    404: "the token URL is wrong",
-    429: "the token service limits us",
-}
+_REFUSALS = (UpstreamRefused, UpstreamDenied, UpstreamMissing)
+"""Failures that the same request meets again until somebody changes something."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,17 +72,8 @@ class TokenState:
     """Why the latest fetch failed; for the log and the operator, not for callers."""
     fetches: int
     failures: int
-
-
-@dataclass(frozen=True, slots=True)
-class _Token:
-    text: str = field(repr=False)
-    expires_at: float
-    lifetime: float
-
-    def usable_until(self) -> float:
-        # The answer must still be on its way when the upstream looks at the token.
-        return self.expires_at - min(LAST_MOMENT_SECONDS, self.lifetime * REFRESH_AHEAD_SHARE / 2)
+    reason: str | None = None
+    """The same in few words that name nobody: for whoever may read the health report."""
 
 
 class TokenProvider:
@@ -85,8 +90,10 @@ class TokenProvider:
         http: httpx.AsyncClient | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Sleep = asyncio.sleep,
-        jitter: Callable[[], float] = random.random,
+        jitter: Jitter = random.random,
         fetch_seconds: float = FETCH_SECONDS,
+        first_patience_seconds: float = FIRST_PATIENCE_SECONDS,
+        patience_seconds: float = PATIENCE_SECONDS,
     ) -> None:
         self._credential = credential
         self._http = http
@@ -95,15 +102,17 @@ class TokenProvider:
         self._sleep = sleep
         self._jitter = jitter
         self._fetch_seconds = fetch_seconds
-        self._token: _Token | None = None
+        self._first_patience_seconds = first_patience_seconds
+        self._patience_seconds = patience_seconds
+        self._token: Token | None = None
         self._text: str | None = None
         self._usable_until = -math.inf
-        self._flight: asyncio.Task[CredentialError | None] | None = None
+        self._flight: asyncio.Task[None] | None = None
         self._timer: asyncio.Task[None] | None = None
         self._error: CredentialError | None = None
         self._backoff = FIRST_BACKOFF_SECONDS
-        self._quiet_until = -math.inf
-        self._forced_at = -math.inf
+        self._started_at = self._quiet_until = self._told_until = -math.inf
+        self._forced: deque[float] = deque(maxlen=FORCED_REFRESHES)
         self._fetches = self._failures = 0
         self._closed = False
 
@@ -115,24 +124,34 @@ class TokenProvider:
         """Return a usable token, fetching one if needed. Raises `CredentialError`."""
         text = self.current()
         if text is None:
-            error = await asyncio.shield(self._fetch_soon())
+            self._fetch_soon()
+            if self._flight is not None:
+                await asyncio.wait({self._flight}, timeout=self._patience())
             text = self.current()
             if text is None:
-                raise _copy(error or self._refusal("the token is too short-lived to be used"))
+                raise self._why_none()
         return text
+
+    def _patience(self) -> float:
+        """Return how long to wait for the fetch that runs: all its callers give up together."""
+        most = self._first_patience_seconds if self._error is None else self._patience_seconds
+        return max(0.0, self._started_at + most - self._clock())
 
     def invalidate(self, token: str) -> bool:
         """Drop this token, which the upstream refused, and begin to fetch another.
 
         Any other token stays, so a hundred requests that saw the same 401 cause one fetch. Returns False
-        when the token was renewed by force a moment ago: then a new one will not help either.
+        when the token was renewed by force a moment ago, or again and again: then a new one will not help
+        either.
         """
         if token != self._text:
             return True
-        now = self._clock()
-        if now - self._forced_at < FORCED_REFRESH_INTERVAL_SECONDS:
+        now, forced = self._clock(), self._forced
+        if forced and now - forced[-1] < FORCED_REFRESH_INTERVAL_SECONDS:
             return False
-        self._forced_at = now
+        if len(forced) == FORCED_REFRESHES and now - forced[0] < FORCED_REFRESHES_SECONDS:
+            return False
+        forced.append(now)
         self._token = self._text = None
         self._usable_until = -math.inf
         self._quiet_until = -math.inf
@@ -155,6 +174,7 @@ class TokenProvider:
             error=str(self._error) if self._error else None,
             fetches=self._fetches,
             failures=self._failures,
+            reason=cause_of(self._error).reason if self._error else None,
         )
 
     async def close(self) -> None:
@@ -167,33 +187,35 @@ class TokenProvider:
         if self._owns_http and self._http is not None:
             await self._http.aclose()
 
-    def _fetch_soon(self) -> asyncio.Future[CredentialError | None]:
-        """Join the running fetch or start one; just after a failure, remember that one instead."""
-        if self._flight is not None:
-            return self._flight
-        if self._closed:
-            return _settled(self._refusal("the gateway is shutting down"))
-        if self._error is not None and self._clock() < self._quiet_until:
-            return _settled(self._error)
-        self._flight = spawn(self._renew(), name=f"token {self._credential.name}")
-        return self._flight
+    def _fetch_soon(self) -> None:
+        """Start a fetch unless one runs; not just after a failure, nor sooner than the service allows."""
+        if self._flight is None and not self._closed and self._clock() >= self._asked_again_at():
+            self._started_at = self._clock()
+            self._flight = spawn(self._renew(), name=f"token {self._credential.name}")
 
-    async def _renew(self) -> CredentialError | None:
-        """Fetch once. The failure is returned: raised, it would be lost when nobody waits any more."""
+    def _asked_again_at(self) -> float:
+        return max(self._quiet_until, self._told_until)
+
+    async def _renew(self) -> None:
+        """Fetch once. Never raises: nobody may be waiting any more, and the next fetch must come."""
         try:
             token = await self._fetch()
-        except CredentialError as error:
-            self._failed(error)
-            return error
+        except CredentialError as exc:
+            self._failed(exc)
+        except Exception as exc:
+            failure = self._refusal(f"{type(exc).__name__}: {exc}")
+            failure.__cause__ = exc
+            self._failed(failure)
+        else:
+            self._succeeded(token)
         finally:
             self._flight = None
-        self._succeeded(token)
-        return None
 
-    def _succeeded(self, token: _Token) -> None:
+    def _succeeded(self, token: Token) -> None:
         self._token, self._text, self._usable_until = token, token.text, token.usable_until()
         self._error = None
         self._backoff = FIRST_BACKOFF_SECONDS
+        self._quiet_until = self._told_until = -math.inf
         self._fetches += 1
         log.info("token_fetched", sub_account=self._credential.name, lifetime_seconds=token.lifetime)
         margin = min(REFRESH_AHEAD_SECONDS, token.lifetime * REFRESH_AHEAD_SHARE)
@@ -204,8 +226,12 @@ class TokenProvider:
     def _failed(self, error: CredentialError) -> None:
         self._error = error
         self._failures += 1
-        wait = max(self._backoff, min(error.retry_after or 0.0, LONGEST_BACKOFF_SECONDS))
-        self._quiet_until = self._clock() + min(wait, NEGATIVE_MEMORY_SECONDS)
+        now = self._clock()
+        told = min(error.retry_after or 0.0, LONGEST_RETRY_AFTER_SECONDS)
+        wait = max(self._backoff, told)
+        refused = isinstance(error.__cause__, _REFUSALS)
+        self._quiet_until = now + (wait if refused else min(wait, NEGATIVE_MEMORY_SECONDS))
+        self._told_until = now + told
         self._backoff = min(2 * self._backoff, LONGEST_BACKOFF_SECONDS)
         log.warning(
             "token_failed", sub_account=self._credential.name, error=str(error), again_in_seconds=wait
@@ -221,22 +247,31 @@ class TokenProvider:
     async def _wait_and_renew(self, seconds: float) -> None:
         await self._sleep(max(LEAST_PAUSE_SECONDS, seconds))
         self._timer = None
-        self._quiet_until = -math.inf
+        self._quiet_until = self._told_until = -math.inf
         self._fetch_soon()
 
-    async def _fetch(self) -> _Token:
+    async def _fetch(self) -> Token:
         sent_at = self._clock()
         try:
             http = self._client()
             request = http.build_request("POST", self._credential.token_url, data=self._form())
-            answer = await exchange(http, request, sleep=self._sleep, total_seconds=self._fetch_seconds)
+            answer = await exchange(
+                http,
+                request,
+                sleep=self._sleep,
+                jitter=self._jitter,
+                total_seconds=self._fetch_seconds,
+                # After a failure the provider's own back-off does the retrying: one request a time.
+                retries=MAX_RETRIES if self._error is None else 0,
+                max_bytes=MAX_ANSWER_BYTES,
+            )
+            return grants.read(answer, sent_at=sent_at, place=self._credential.token_url)
         except ssl.SSLError as exc:
             raise self._refusal(f"the certificate or its key is not usable: {exc.reason or exc}") from exc
         except httpx.InvalidURL as exc:
             raise self._refusal(f"the token URL is not a URL: {exc}") from exc
         except UpstreamError as exc:
-            raise self._refusal(str(exc)) from exc
-        return self._read(answer, sent_at)
+            raise self._refusal(str(exc), wait=exc.retry_after) from exc
 
     def _client(self) -> httpx.AsyncClient:
         if self._http is None:
@@ -249,54 +284,27 @@ class TokenProvider:
             form["client_secret"] = self._credential.client_secret
         return form
 
-    def _read(self, answer: Answer, sent_at: float) -> _Token:
-        body = answer.json()
-        if answer.status != 200:
-            raise self._refused(answer, body)
-        if not isinstance(body, dict):
-            raise self._refusal("the token service answered 200 with something that is not a JSON object")
-        text = body.get("access_token")
-        if not isinstance(text, str) or not text.isascii() or not text.isprintable() or not text.strip():
-            raise self._refusal("the token service answered 200 without a usable access_token")
-        lifetime = _seconds(body.get("expires_in"))
-        if lifetime is None:
-            raise self._refusal("the token service answered 200 without a usable expires_in")
-        return _Token(text, sent_at + lifetime, lifetime)
-
-    def _refused(self, answer: Answer, body: Any) -> CredentialError:
-        code = body.get("error") if isinstance(body, dict) else None
-        # Only a word of OAuth's own is repeated: a description may echo what was sent.
-        said = (
-            f" {code}" if isinstance(code, str) and len(code) < 50 and code.replace("_", "").isalpha() else ""
-        )
-        advice = _ADVICE.get(answer.status)
-        detail = f"the token service answered {answer.status}{said}" + (f": {advice}" if advice else "")
-        return self._refusal(detail, wait=retry_after(answer.headers))
-
     def _refusal(self, detail: str, *, wait: float | None = None) -> CredentialError:
         name = self._credential.name
         return CredentialError(
             f"sub-account {name}: {detail}", public=f"No token for sub-account {name}.", retry_after=wait
         )
 
+    def _why_none(self) -> CredentialError:
+        """Return the failure for one caller: an object of its own, since a shared one collects tracebacks."""
+        if self._closed:
+            return self._refusal("the gateway is shutting down")
+        if self._error is None:
+            return self._slow() if self._flight else self._refusal("the token is too short-lived to be used")
+        quiet = self._asked_again_at() - self._clock()
+        error = CredentialError(
+            str(self._error), public=self._error.public, retry_after=quiet if quiet > 0 else None
+        )
+        error.__cause__ = self._error.__cause__
+        return error
 
-def _seconds(value: object) -> float | None:
-    """Read a lifetime: a positive number, or one written as a string."""
-    if isinstance(value, str) and value.isascii() and value.isdecimal():
-        value = float(value)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
-        return None
-    return float(min(value, LONGEST_LIFETIME_SECONDS))
-
-
-def _copy(error: CredentialError) -> CredentialError:
-    """Return the same failure as an object of its own; a shared one would collect all tracebacks."""
-    copy = CredentialError(str(error), public=error.public, retry_after=error.retry_after)
-    copy.__cause__ = error.__cause__
-    return copy
-
-
-def _settled(error: CredentialError) -> asyncio.Future[CredentialError | None]:
-    future: asyncio.Future[CredentialError | None] = asyncio.get_running_loop().create_future()
-    future.set_result(error)
-    return future
+    def _slow(self) -> CredentialError:
+        slow = f"no answer of {self._credential.token_url} within {self._first_patience_seconds:g} s yet"
+        error = self._refusal(slow)
+        error.__cause__ = UpstreamTimeout(slow)
+        return error

@@ -45,17 +45,34 @@ def _sendable(value: str) -> str:
 
 
 class TimeLimits(msgspec.Struct, frozen=True):
-    """Seconds: `first_byte` to the response head, `stall` between pieces, `total` for a whole answer."""
+    """Seconds: to the connection, the response head, a stream's first content, between pieces, for a whole
+    answer; and how long a stream that has a head but no content may be held back (`peek`)."""
 
     connect: float = 10.0
     first_byte: float = 600.0
+    first_token: float = 600.0
     stall: float = 300.0
     total: float = 1200.0
+    peek: float = 10.0
 
     @property
     def tick(self) -> float:
         """How often to look whether one of them has run out (seconds)."""
-        return min(_WATCH_SECONDS, self.first_byte / 4, self.stall / 4, self.total / 4)
+        shortest = min(self.first_byte, self.first_token, self.stall, self.total, self.peek)
+        return min(_WATCH_SECONDS, shortest / 4)
+
+    def within(self, seconds: float) -> TimeLimits:
+        """Return the limits for an attempt that has only so much time."""
+        if seconds >= self.total:
+            return self
+        return TimeLimits(
+            connect=min(self.connect, seconds),
+            first_byte=min(self.first_byte, seconds),
+            first_token=min(self.first_token, seconds),
+            stall=self.stall,
+            total=seconds,
+            peek=self.peek,
+        )
 
 
 class Pool(msgspec.Struct, frozen=True):
@@ -193,13 +210,17 @@ class Upstream:
 class _Exchange:
     """A request on its way, with the limits that hold for it."""
 
-    __slots__ = ("_since", "_started", "connection", "limits", "whole")
+    __slots__ = ("_head_at", "_since", "_started", "began", "connection", "held", "limits", "whole")
 
     def __init__(self, connection: Connection, limits: TimeLimits, whole: bool) -> None:
         self.connection = connection
         self.limits = limits
-        self.whole = whole
+        self.whole = self.began = whole
+        """`began`: content has come; the limits for what precedes it are over."""
+        self.held = not whole
+        """Whether what comes is held back until it has begun."""
         self._started = self._since = connection.loop.time()
+        self._head_at = math.inf
 
     def look(self, now: float) -> None:
         """Fail the exchange if one of its limits has run out."""
@@ -210,10 +231,16 @@ class _Exchange:
         age = now - self._started
         if not connection.has_head and age > limits.first_byte:
             connection.fail(_late(f"no response head within {limits.first_byte:g} s"))
+        elif not self.began and age > limits.first_token:
+            connection.fail(_late(f"no content within {limits.first_token:g} s"))
         elif self.whole and age > limits.total:
             connection.fail(_late(f"no whole answer within {limits.total:g} s"))
         elif connection.has_head and connection.waiting and now - self._since > limits.stall:
             connection.fail(_late(f"the upstream's stream was silent for {limits.stall:g} s"))
+        elif self.held and connection.has_head and not self.began:
+            self._head_at = min(self._head_at, now)
+            if now - self._head_at > limits.peek:
+                connection.nudge()
 
 
 class _Watch:
@@ -280,6 +307,12 @@ class UpstreamStream:
 
     async def read(self) -> bytes:
         """Return what has come, empty at the end. Raises UpstreamTimeout, UpstreamBroken."""
+        while (piece := await self.peek()) is None:
+            pass
+        return piece
+
+    async def peek(self) -> bytes | None:
+        """Return what `read` does, or None once the time is over for which a stream may be held back."""
         if self._connection is None:
             return b""
         try:
@@ -288,8 +321,19 @@ class UpstreamStream:
             self._connection.abort()
             raise
         if not piece:
+            if piece is None:
+                self._exchange.held = False
+                return None
             await self.close()
         return piece
+
+    def began(self) -> None:
+        """Note that content has come."""
+        self._exchange.began = True
+
+    def whole(self, wanted: bool) -> None:
+        """Say whether it is waited for as a whole, so that the limit for whole answers holds."""
+        self._exchange.whole = wanted
 
     async def read_error(self) -> bytes:
         """Return the body of an error answer, or what there is of it; at most MAX_ERROR_BYTES."""

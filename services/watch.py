@@ -1,7 +1,10 @@
 """Keep the list of deployments up to date, sub-account by sub-account.
 
-A failure never takes down what is known or configured: the last good list stays. What discovery says about
-a configured deployment (its executable, its model) is remembered even when the deployment stops.
+A failure never takes down what is known or configured: the last good list stays. A list that was read in part
+adds to it and takes nothing away, and one that is suddenly empty is believed only when it comes again.
+
+What discovery says about a configured deployment (its executable, its model) is remembered even when the
+deployment stops.
 """
 
 from __future__ import annotations
@@ -18,9 +21,10 @@ from typing import Protocol
 import msgspec
 import structlog
 
-from services.control_plane import Sleep
-from services.deployments import AccountDeployments, Deployment, Found, static_deployments
-from services.errors import GatewayError
+from services.causes import cause_of
+from services.control_plane import Jitter, Sleep
+from services.deployments import AccountDeployments, Deployment, Found, HalfRead, static_deployments
+from services.errors import CredentialError, GatewayError, UpstreamBroken
 from services.options import SubAccountOptions
 from services.tasks import spawn
 
@@ -30,6 +34,7 @@ FIRST_DISCOVERY_SECONDS = 10.0
 REFRESH_SECONDS = 300.0
 FIRST_BACKOFF_SECONDS = 5.0
 LONGEST_BACKOFF_SECONDS = 300.0
+LONGEST_RETRY_AFTER_SECONDS = 600.0
 LEAST_INTERVAL_SECONDS = 5.0
 
 
@@ -55,6 +60,8 @@ class AccountState:
     configured: int
     discovered: int
     notes: tuple[str, ...]
+    reason: str | None = None
+    """Why it failed in few words that name nobody: for whoever may read the health report."""
 
 
 OnChange = Callable[[Mapping[str, AccountDeployments]], None]
@@ -78,7 +85,7 @@ class DeploymentWatch:
         first_seconds: float = FIRST_DISCOVERY_SECONDS,
         clock: Callable[[], float] = time.monotonic,
         sleep: Sleep = asyncio.sleep,
-        jitter: Callable[[], float] = random.random,
+        jitter: Jitter = random.random,
     ) -> None:
         self._accounts = {
             options.name: _Account(options, api_url, reader if options.discover else None, clock=clock)
@@ -96,11 +103,13 @@ class DeploymentWatch:
         """Publish what is configured, discover for a bounded time, then go on in the background."""
         self._publish()
         watched = [account for account in self._accounts.values() if account.reader is not None]
-        if watched:
-            await asyncio.wait([self._flight(account) for account in watched], timeout=self._first_seconds)
+        first = [self._flight(account) for account in watched]
         self._loops = [
-            spawn(self._watch(account), name=f"discovery {account.options.name}") for account in watched
+            spawn(self._watch(account, flight), name=f"discovery {account.options.name}")
+            for account, flight in zip(watched, first, strict=True)
         ]
+        if first:
+            await asyncio.wait(first, timeout=self._first_seconds)
 
     def refresh_soon(self, sub_account: str) -> None:
         """Begin what `refresh_now` does, and wait for nothing."""
@@ -109,12 +118,14 @@ class DeploymentWatch:
     async def refresh_now(self, sub_account: str) -> bool:
         """Discover once more, since an upstream said 404; callers share one discovery.
 
-        Returns False without asking when the latest one ended moments ago, or none is wanted.
+        Returns False without asking when the latest one ended moments ago, when the AI API wants to be left
+        alone, or when none is wanted.
         """
         account = self._accounts[sub_account]
         if account.reader is None:
             return False
-        if account.flight is None and self._clock() - account.ended_at < LEAST_INTERVAL_SECONDS:
+        least = max(account.ended_at + LEAST_INTERVAL_SECONDS, account.told_until)
+        if account.flight is None and self._clock() < least:
             return False
         await asyncio.wait([self._flight(account)])
         return True
@@ -122,6 +133,10 @@ class DeploymentWatch:
     def snapshot(self) -> dict[str, AccountDeployments]:
         """Return everything that is known now, in the order of the configuration."""
         return {name: account.deployments() for name, account in self._accounts.items()}
+
+    def complete(self) -> bool:
+        """Whether every sub-account that is to be discovered has been, once at least."""
+        return all(not one.discover or one.since_success_seconds is not None for one in self.state())
 
     def state(self) -> tuple[AccountState, ...]:
         """Return how each sub-account fares, in the order of the configuration."""
@@ -135,7 +150,8 @@ class DeploymentWatch:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _watch(self, account: _Account) -> None:
+    async def _watch(self, account: _Account, flight: asyncio.Task[None]) -> None:
+        await asyncio.wait([flight])
         while self._refresh_seconds > 0 or account.failures:
             await self._sleep(self._pause(account))
             await asyncio.wait([self._flight(account)])
@@ -145,7 +161,7 @@ class DeploymentWatch:
         backoff = FIRST_BACKOFF_SECONDS * 2.0 ** min(account.failures - 1, 10)
         regular = self._refresh_seconds or LONGEST_BACKOFF_SECONDS
         pause = min(regular, backoff) if account.failures else regular
-        return float(pause * (0.9 + 0.2 * self._jitter()))
+        return max(pause * (0.9 + 0.2 * self._jitter()), account.told_until - self._clock())
 
     def _flight(self, account: _Account) -> asyncio.Task[None]:
         """Join the sub-account's running discovery or start one. It belongs to no caller."""
@@ -175,7 +191,7 @@ class _Account:
         self.options = options
         self.reader = reader
         self.flight: asyncio.Task[None] | None = None
-        self.ended_at = float("-inf")
+        self.ended_at = self.told_until = float("-inf")
         self.failures = 0
         self._clock = clock
         self._wanted = NameFilter(options)
@@ -185,7 +201,8 @@ class _Account:
         }
         self._discovered: tuple[Deployment, ...] = ()
         self._notes: tuple[str, ...] = ()
-        self._error: str | None = None
+        self._doubted = False
+        self._error: Exception | None = None
         self._succeeded_at: float | None = None
 
     async def discover(self) -> bool:
@@ -193,16 +210,34 @@ class _Account:
         assert self.reader is not None
         try:
             found = await self.reader.read()
+        except HalfRead as exc:
+            self._failed(exc)
+            return self._take(exc.found)
         except Exception as exc:  # whatever it is, the other sub-accounts and the next round must not suffer
-            self.failures += 1
-            self._error = str(exc) if isinstance(exc, GatewayError) else f"{type(exc).__name__}: {exc}"
-            log.warning(
-                "discovery_failed", sub_account=self.options.name, error=self._error, failures=self.failures
+            self._failed(exc)
+            return False
+        if self._is_doubtful(found):
+            self._failed(
+                UpstreamBroken("the deployment list is suddenly empty; it is believed if it stays so")
             )
             return False
-        self.failures, self._error, self._notes = 0, None, found.notes
+        self.failures, self._error = 0, None
         self._succeeded_at = self._clock()
         return self._take(found)
+
+    def _is_doubtful(self, found: Found) -> bool:
+        """Whether this takes everything away at once, for the first time: a broken answer may do so."""
+        self._doubted = not self._doubted and bool(self._discovered) and not found.deployments
+        return self._doubted
+
+    def _failed(self, error: Exception) -> None:
+        self.failures += 1
+        self._error = error
+        told = error.retry_after if isinstance(error, GatewayError) else None
+        self.told_until = self._clock() + min(told or 0.0, LONGEST_RETRY_AFTER_SECONDS)
+        log.warning(
+            "discovery_failed", sub_account=self.options.name, error=_text_of(error), failures=self.failures
+        )
 
     def _take(self, found: Found) -> bool:
         by_id = {deployment.id: deployment for deployment in found.deployments}
@@ -210,11 +245,15 @@ class _Account:
             name: tuple(_enriched(one, by_id.get(one.id)) for one in known)
             for name, known in self._configured.items()
         }
-        discovered = tuple(
-            one for one in found.deployments if not one.model or self._wanted.discovered(one.model)
-        )
+        wanted = [one for one in found.deployments if not one.model or self._wanted.discovered(one.model)]
+        kept = [
+            one
+            for one in self._discovered
+            if one.id not in by_id and (one.id in found.unclear or not found.whole)
+        ]
+        discovered = tuple(sorted(wanted + kept, key=lambda one: one.id))
         changed = (configured, discovered) != (self._configured, self._discovered)
-        self._configured, self._discovered = configured, discovered
+        self._configured, self._discovered, self._notes = configured, discovered, found.notes
         if changed:
             log.info("deployments_changed", sub_account=self.options.name, running=len(discovered))
         return changed
@@ -228,11 +267,12 @@ class _Account:
             discover=self.reader is not None,
             ok=self.reader is None or (self._error is None and self._succeeded_at is not None),
             since_success_seconds=None if self._succeeded_at is None else now - self._succeeded_at,
-            error=self._error,
+            error=_text_of(self._error) if self._error else None,
             failures=self.failures,
             configured=sum(len(deployments) for deployments in self._configured.values()),
             discovered=len(self._discovered),
             notes=self._notes,
+            reason=_reason_of(self._error) if self._error else None,
         )
 
 
@@ -256,6 +296,14 @@ class NameFilter:
         if include and not any(fnmatchcase(name, glob) for glob in include):
             return False
         return not any(fnmatchcase(name, glob) for glob in exclude) and self.configured(name)
+
+
+def _text_of(error: Exception) -> str:
+    return str(error) if isinstance(error, GatewayError) else f"{type(error).__name__}: {error}"
+
+
+def _reason_of(error: Exception) -> str:
+    return "no token" if isinstance(error, CredentialError) else cause_of(error).reason
 
 
 def _enriched(known: Deployment, found: Deployment | None) -> Deployment:

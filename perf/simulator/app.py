@@ -225,7 +225,10 @@ class Simulator:
         name = f"{request.method.decode('latin-1')} {route.path}"
         if len(self.stats.management) < 1000 or name in self.stats.management:
             self.stats.management[name] += 1
-        tenant = None if plane == "oauth" else self.tokens.check(request.headers.get(b"authorization", b""))
+        if plane == "oauth":
+            tenant = self.tokens.asker(request.headers, route.query, request.body)
+        else:
+            tenant = self.tokens.check(request.headers.get(b"authorization", b""))
         fault = self.faults.pick(plane, tenant.name if tenant else "") if self.faults.active else None
         reply = None
         if fault is not None:

@@ -54,10 +54,10 @@ class TokenService:
 
     def grant(self, headers: Mapping[bytes, bytes], query: str, body: bytes, *, certificate: bool) -> Reply:
         """Answer `POST /oauth/token`."""
-        form = dict(parse_qsl(query)) | dict(parse_qsl(body.decode("latin-1")))
+        form = _form(query, body)
         if form.get("grant_type") != "client_credentials":
             return _refusal(400, "unsupported_grant_type", "Unsupported grant type")
-        client_id, secret = _basic(headers) or (form.get("client_id", ""), form.get("client_secret", ""))
+        client_id, secret = _shown(headers, form)
         tenant = self._tenants.get(client_id)
         if tenant is None:
             self._stats.token_refusals["unknown client"] += 1
@@ -75,6 +75,11 @@ class TokenService:
                 "jti": new_uuid(),
             }
         )
+
+    def asker(self, headers: Mapping[bytes, bytes], query: str, body: bytes) -> Tenant | None:
+        """Return the tenant whose client id a token request shows, right secret or not."""
+        client_id, _ = _shown(headers, _form(query, body))
+        return self._tenants.get(client_id)
 
     def _issue(self, tenant: Tenant) -> str:
         text = f"eyJhbGciOiJSUzI1NiJ9.{secrets.token_urlsafe(300)}.{secrets.token_urlsafe(40)}"
@@ -106,6 +111,15 @@ class TokenService:
         for text in gone:
             del self._tokens[text]
         return len(gone)
+
+
+def _form(query: str, body: bytes) -> dict[str, str]:
+    return dict(parse_qsl(query)) | dict(parse_qsl(body.decode("latin-1")))
+
+
+def _shown(headers: Mapping[bytes, bytes], form: Mapping[str, str]) -> tuple[str, str]:
+    """Client id and secret, as they were sent."""
+    return _basic(headers) or (form.get("client_id", ""), form.get("client_secret", ""))
 
 
 def _basic(headers: Mapping[bytes, bytes]) -> tuple[str, str] | None:

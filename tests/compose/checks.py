@@ -218,6 +218,25 @@ def restart_under_load(stack: Stack) -> str:
     return f"{load.done} requests, {load.streamed} of them streams, 0 failed; restart took {took:.1f} s"
 
 
+def renewal_under_load(stack: Stack) -> str:
+    """SIGHUP to one instance: its workers are replaced while requests and streams go on, and none fails."""
+    load = Load(stack, streams=3, unary=3, long_streams=2)
+    load.start()
+    try:
+        time.sleep(1.0)
+        victim = stack.containers("gateway")[0]
+        before = stack.run("docker", "logs", victim).count("worker_ready")
+        stack.run("docker", "kill", "-s", "HUP", victim)
+        until = time.monotonic() + 30
+        while (new := stack.run("docker", "logs", victim).count("worker_ready") - before) < before:
+            expect(time.monotonic() < until, f"only {new} of {before} workers are new")
+            time.sleep(0.5)
+    finally:
+        load.stop()
+    expect(not load.failures, f"{len(load.failures)} of {load.done} failed, first: {load.failures[:3]}")
+    return f"{new} new workers, {load.done} requests, {load.streamed} of them streams, 0 failed"
+
+
 def _wait_healthy(stack: Stack, container: str) -> None:
     until = time.monotonic() + 40
     state = ""
@@ -306,5 +325,6 @@ CHECKS: Sequence[tuple[str, Callable[[Stack], str]]] = (
     ("ports and networks", isolation),
     ("no secrets in logs", no_secrets_in_logs),
     ("scale to 2", scale),
+    ("renew the workers under load", renewal_under_load),
     ("restart one of two under load", restart_under_load),
 )

@@ -32,10 +32,12 @@ def request(
 ) -> Any:  # fmt: skip
     """A request with these head fields (underscores for dashes); `public` None means that no route fits."""
     route = None if public is None else SimpleNamespace(ctx=SimpleNamespace(public=public))
+    fields = {name.replace("_", "-"): value for name, value in headers.items()}
     return SimpleNamespace(
         method=method,
         path=path,
-        headers=Header({name.replace("_", "-"): value for name, value in headers.items()}),
+        headers=Header(fields),
+        head="".join(f"{name}: {value}\r\n" for name, value in fields.items()).encode(),
         ctx=SimpleNamespace(),
         stream=stream,
         app=app,

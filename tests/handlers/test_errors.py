@@ -160,13 +160,13 @@ def test_a_call_that_failed_ends_with_its_failure() -> None:
     """Ours as it is, others as an internal error."""
     ours = BadRequest("x")
     with capture_logs():
-        assert (ours, 500) == (outcome(ours), outcome(ZeroDivisionError()).status)
+        assert (ours, 500) == (outcome(request(), ours), outcome(request(), ZeroDivisionError()).status)
 
 
 @pytest.mark.parametrize("left", [asyncio.CancelledError(), KeyboardInterrupt(), GeneratorExit()])
 def test_a_call_that_was_cut_off_ends_with_the_caller_leaving(left: BaseException) -> None:
     """499, for the log only."""
-    error = outcome(left)
+    error = outcome(request(), left)
 
     assert (CallerLeft, 499) == (type(error), error.status)
 

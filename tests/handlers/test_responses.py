@@ -12,13 +12,16 @@ from sanic import HTTPResponse
 
 from handlers import responses
 from services.asking import Ask, caller_tag, prepare
+from services.board import Board
 from services.calls import Caller, Reply
 from services.catalog import Catalog
 from services.deployments import AccountDeployments, Deployment
 from services.errors import BadRequest, GatewayError, NotFound
+from services.gate import Gate
 from services.options import SubAccountOptions
 from services.translation import stored
 from services.translation.replies import Answer
+from services.waiting import Lines
 from tests.handlers.fakes import FakeHttp, request
 
 ME = Caller(name="me", id=b"m" * 32)
@@ -74,6 +77,7 @@ class Gateway:
         """What would go up, with the fields of the answer's head."""
         services = SimpleNamespace(
             body_limit=1_000_000,
+            gate=Gate(Board().row("in-flight"), limit=1, lines=Lines(seconds=0, length=1)),
             catalog=self.catalog,
             pipeline=self.pipeline,
             journal=SimpleNamespace(close_call=lambda call, body: self.told.append(call)),
@@ -82,6 +86,7 @@ class Gateway:
         one = request(
             stream=FakeHttp(content, buffered=content, announced=len(content)),
             app=SimpleNamespace(ctx=SimpleNamespace(services=services)),
+            origin="https://chat.example",  # so that the answer is an object
         )
         one.ctx.caller = caller
         one.args = args or {}

@@ -17,10 +17,11 @@ from google.genai import types as google
 from sanic.exceptions import RequestCancelled
 
 from handlers import serving
-from handlers.wire import HEARTBEAT_SECONDS, PieceWriter
+from handlers.wire import PieceWriter
 from services.translation.callers import CALLERS
 from tests.traps.wire import streamed
 
+SILENCE = 15.0
 COMMENT = b": keep-alive\n\n"
 CHUNK = b"e\r\n: keep-alive\n\n\r\n"
 
@@ -98,10 +99,10 @@ async def test_nothing_is_written_to_who_has_gone(line: Line) -> None:
 def test_trap_15_silence_is_filled(line: Line) -> None:
     """Trap 15: one beat for each interval without a piece, and the connection counts as alive."""
     line.writer()
-    line.wait(3.5 * HEARTBEAT_SECONDS)
+    line.wait(3.5 * SILENCE)
 
     assert [CHUNK] * 3 == line.sent
-    assert 1000.0 + 3 * HEARTBEAT_SECONDS == line.protocol._time
+    assert 1000.0 + 3 * SILENCE == line.protocol._time
 
 
 async def test_trap_15_a_piece_puts_the_beat_off(line: Line) -> None:
@@ -109,7 +110,7 @@ async def test_trap_15_a_piece_puts_the_beat_off(line: Line) -> None:
     writer = line.writer()
     line.wait(10)
     await writer.write(b"a")
-    line.wait(HEARTBEAT_SECONDS - 1)
+    line.wait(SILENCE - 1)
     before = len(line.sent)
     line.wait(1)
 
@@ -120,10 +121,10 @@ def test_a_slow_caller_gets_no_beats_on_top(line: Line) -> None:
     """Its side is full, and its silence is its own; later ones come again."""
     line.writer()
     line.protocol._can_write.clear()
-    line.wait(2 * HEARTBEAT_SECONDS)
+    line.wait(2 * SILENCE)
     quiet = list(line.sent), line.protocol._time
     line.protocol._can_write.set()
-    line.wait(HEARTBEAT_SECONDS)
+    line.wait(SILENCE)
 
     assert (([], 1000.0), [CHUNK]) == (quiet, line.sent)
 
@@ -135,7 +136,7 @@ def test_the_heart_stops_with_the_stream(line: Line, closed: bool) -> None:
     line.closing = not closed
     if closed:
         writer.close()
-    line.wait(5 * HEARTBEAT_SECONDS)
+    line.wait(5 * SILENCE)
 
     assert ([], []) == (line.sent, line.timers)
 

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
+
+from server.drain import LAST_SECONDS
+from server.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 PASSED_ON = ROOT / "server" / "passed-on.env"
@@ -86,3 +91,15 @@ def test_a_certificate_of_somebody_else_stays(tmp_path: Path) -> None:
     (tmp_path / "privkey.pem").write_text("theirs")
 
     assert b"theirs" == sign(tmp_path, "gateway.example")
+
+
+def test_everyone_waits_for_the_gateway_to_drain() -> None:
+    """Whoever stops it kills later than it ends by itself, and nginx cuts nothing before that."""
+    longest = Settings(sub_accounts=()).drain_seconds + LAST_SECONDS
+    services = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
+    graces = [services[name]["stop_grace_period"] for name in ("gateway", "nginx")]
+    killed = [int(seconds) for seconds in re.findall(r"STOP_GRACE:-(\d+)s", " ".join(graces))]
+    (cut,) = re.findall(r"^worker_shutdown_timeout (\d+)s;", (ROOT / "nginx/nginx.conf").read_text(), re.M)
+
+    assert 2 == len(killed)
+    assert longest < int(cut) < min(killed)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any
@@ -13,8 +14,9 @@ from services.accounts import Account
 from services.answers import AnswerCache
 from services.asking import Ask, Options
 from services.attempts import Attempts
-from services.balancer import Balancer
+from services.balancer import PATIENCE, Balancer, Patience
 from services.board import Board
+from services.budget import RetryBudget
 from services.calls import ANONYMOUS, Call
 from services.catalog import Catalog
 from services.deployments import AccountDeployments, Deployment
@@ -27,6 +29,7 @@ from services.stores import MemoryCache
 from services.translation import fields
 from services.translation.through import chat
 from services.upstream import TimeLimits, UpstreamStream, WholeAnswer
+from services.waiting import Lines
 from tests.services.translation.samples import AZURE, sse
 
 STREAM = sse(*AZURE)
@@ -58,6 +61,12 @@ class FakeStream(UpstreamStream):
         self.gate.set()
         self.reads = 0
         self.closed = 0
+        self.wholes: list[bool] = []
+        """What it was told about the limit for whole answers."""
+        self.content = 0
+        """How often it was told that content has come."""
+        self.peeks: int | None = None
+        """After how many reads the time for peeking is over."""
 
     async def read(self) -> bytes:
         self.reads += 1
@@ -68,6 +77,18 @@ class FakeStream(UpstreamStream):
         if self.then is not None:
             raise self.then
         return b""
+
+    async def peek(self) -> bytes | None:
+        if self.peeks is not None and self.reads >= self.peeks:
+            self.peeks = None
+            return None
+        return await self.read()
+
+    def began(self) -> None:
+        self.content += 1
+
+    def whole(self, wanted: bool) -> None:
+        self.wholes.append(wanted)
 
     async def read_error(self) -> bytes:
         return b"".join(self.pieces)
@@ -177,10 +198,14 @@ class Kit:
         cache: bool = False,
         per_minute: int | None = None,
         strategy: Any = "ordered",
+        patience: Patience = PATIENCE,
+        queue_seconds: float = 0.0,
+        retries_a_second: float = 100.0,
         **options: Any,
     ) -> None:
         self.board = Board()
-        self.balancer = Balancer(self.board, strategy=strategy)
+        self.balancer = Balancer(self.board, strategy=strategy, patience=patience)
+        self.lines = Lines(seconds=queue_seconds, length=10)
         self.upstream = FakeUpstream()
         self.tokens: dict[str, FakeTokens] = {}
         self.rediscovered: list[str] = []
@@ -205,6 +230,8 @@ class Kit:
             accounts={name: _account(name, tokens) for name, tokens in self.tokens.items()},
             upstream=self.upstream,  # type: ignore[arg-type]
             options=chosen,
+            budget=lambda: RetryBudget(share=0.0, floor=retries_a_second),
+            lines=self.lines,
             rediscover=self.rediscovered.append,
             sleep=self._sleep,
         )
@@ -259,7 +286,7 @@ class Kit:
     def resting(self, one: str) -> bool:
         """Whether a deployment is left alone."""
         deployment = next(each for each in self.deployments if each.id == one)
-        return self.balancer.resting_seconds([deployment]) > 0
+        return self.balancer.slot(deployment).rests_until > time.monotonic()
 
 
 async def asked(kit: Kit, *, stream: bool, **body: Any) -> bytes:

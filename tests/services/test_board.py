@@ -45,6 +45,17 @@ def test_a_share_can_be_replaced(path: Path) -> None:
     assert (3, [3]) == (board.row("a").latest(), [cell for cell in board.row("a").shares() if cell])
 
 
+def test_of_two_that_write_at_once_both_see_it(path: Path) -> None:
+    """Whichever column they have; who is the only one is alone."""
+    rows = [Board(path).row("a") for _ in range(2)]
+    rows[1].put(7)
+    before = [row.alone(5) for row in rows]
+    rows[0].put(7)
+
+    assert ([False, True], [False, False]) == (before, [row.alone(5) for row in rows])
+    assert [True, True] == [row.alone(7) for row in rows]
+
+
 def test_names_do_not_mix(path: Path) -> None:
     """Every name has a row of its own, the same in every worker, even when the board is nearly full."""
     first, second = Board(path, rows=64), Board(path)

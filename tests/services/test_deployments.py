@@ -11,8 +11,10 @@ from typing import Any
 import httpx
 import pytest
 
+from services import control_plane
+from services.causes import cause_of
 from services.credentials import Credential
-from services.deployments import Deployment, Discovery, static_deployments
+from services.deployments import Deployment, Discovery, HalfRead, static_deployments
 from services.errors import (
     UpstreamBroken,
     UpstreamDenied,
@@ -200,7 +202,7 @@ async def test_only_running_deployments_count(api) -> None:
     assert "2 UNKNOWN" in await fake.notes()
 
 
-@pytest.mark.parametrize("url", ["", None, "ftp://x"])
+@pytest.mark.parametrize("url", ["", None, "ftp://x", "https://", "https://[", "http://h:99999999/", "/v2"])
 async def test_a_deployment_without_a_url_is_skipped(api, url: str | None) -> None:
     """It cannot be called yet, and says so."""
     fake = api([entry("d-0001", deploymentUrl=url)])
@@ -331,11 +333,152 @@ async def test_paging_stops_at_the_count(api) -> None:
 
 
 async def test_paging_ends_when_nothing_new_comes(api) -> None:
-    """A server that ignores $skip and lies about the count is not asked for ever."""
+    """A server that ignores $skip is not asked for ever; what it promised and did not bring is a failure,
+    since deployments that are missing may still run."""
     fake = api([entry(f"d-{n:04}") for n in range(2)])
     fake.ignores_skip, fake.count = True, lambda total, page: 10**9
 
-    assert (len(await fake.read(page_size=2)), len(fake.requests)) == (2, 2)
+    with pytest.raises(HalfRead, match="promises 1000000000 and brings 2") as caught:
+        await fake.read(page_size=2)
+    assert (2, False, 2) == (
+        len(caught.value.found.deployments),
+        caught.value.found.whole,
+        len(fake.requests),
+    )
+
+
+async def test_a_loop_of_pages_ends(api) -> None:
+    """Pages that come round again bring nothing new."""
+    fake = api([entry(f"d-{n:04}") for n in range(4)])
+    fake.count = lambda total, page: None
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        skip = int(request.url.params["$skip"]) % 4
+        fake.requests.append(request)
+        return httpx.Response(200, json={"resources": fake.entries[skip : skip + 2]})
+
+    fake.client = httpx.AsyncClient(transport=httpx.MockTransport(answer))
+    found = await fake.read(page_size=2)
+    await fake.client.aclose()
+
+    assert (4, 3) == (len(found), len(fake.requests))
+
+
+async def test_a_deployment_listed_twice_counts_once(api) -> None:
+    """On one page or on two."""
+    fake = api([entry("d-0001"), entry("d-0001", "gpt-4o"), entry("d-0002"), entry("d-0001")])
+
+    assert ["d-0001", "d-0002"] == [one.id for one in await fake.read(page_size=3)]
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        httpx.Response(500),
+        httpx.Response(200, text="<html>login</html>", headers={"content-type": "text/html"}),
+        httpx.Response(429, headers={"retry-after": "7"}),
+        httpx.ConnectError("gone"),
+    ],
+    ids=str,
+)
+async def test_a_page_that_fails_leaves_the_ones_before(api, broken: httpx.Response | Exception) -> None:
+    """They are handed over with the failure, and are not taken for the whole."""
+    fake = api([entry(f"d-{n:04}") for n in range(4)])
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.url.params["$skip"] == "0":
+            return fake.answer(request)
+        if isinstance(broken, Exception):
+            raise broken
+        return httpx.Response(broken.status_code, headers=broken.headers, content=broken.content)
+
+    fake.client = httpx.AsyncClient(transport=httpx.MockTransport(answer))
+    with pytest.raises(HalfRead) as caught:
+        await fake.read(page_size=2)
+    await fake.client.aclose()
+    told = 7.0 if isinstance(broken, httpx.Response) and broken.status_code == 429 else None
+
+    assert ["d-0000", "d-0001"] == [one.id for one in caught.value.found.deployments]
+    assert (False, told) == (caught.value.found.whole, caught.value.retry_after)
+    assert cause_of(caught.value) == cause_of(caught.value.__cause__)
+
+
+async def test_a_list_of_nothing_that_promises_something(api) -> None:
+    """It is a failure, not an empty tenant."""
+    fake = api()
+    fake.reply = httpx.Response(200, json={"count": 7, "resources": []})
+
+    with pytest.raises(UpstreamBroken, match="promises 7 and brings 0"):
+        await fake.read()
+
+
+async def test_an_entry_that_cannot_be_read_keeps_its_id(api) -> None:
+    """So that nobody takes the deployment for gone; an id that cannot stand in a head is none."""
+    odd = [{"id": "d-odd1", "status": 7}, {"id": "d\r\nx: y", "status": "RUNNING"}, {"id": ""}, {"id": "ü"}]
+    found = await api([*odd, entry("d-0001")]).discovery().read()
+
+    assert (frozenset({"d-odd1"}), ["d-0001"]) == (found.unclear, [one.id for one in found.deployments])
+
+
+async def test_a_page_of_oddities_is_not_the_end(api) -> None:
+    """The next one is read all the same."""
+    fake = api([{"id": 1}, {"id": 2}, entry("d-0001")])
+
+    assert ["d-0001"] == [one.id for one in await fake.read(page_size=2)]
+
+
+async def test_a_slow_list_is_given_up(api) -> None:
+    """However many pages and configurations there are, one discovery has a bound."""
+    fake = api([entry(f"d-{n:04}") for n in range(4)])
+
+    async def answer(request: httpx.Request) -> httpx.Response:
+        if request.url.params["$skip"] != "0":
+            await asyncio.Event().wait()
+        return fake.answer(request)
+
+    fake.client = httpx.AsyncClient(transport=httpx.MockTransport(answer))
+    discovery = Discovery(
+        ACCOUNT, credential(), tokens=fake.tokens, http=fake.client, page_size=2, read_seconds=0.05
+    )
+    with pytest.raises(HalfRead, match=r"discovery took more than 0\.05 s") as caught:
+        await discovery.read()
+    await fake.client.aclose()
+
+    assert 2 == len(caught.value.found.deployments)
+
+
+async def test_configurations_that_fail_are_not_all_asked_for(api) -> None:
+    """After the first failure the rest waits for the next round; deployments that need none are there, and
+    of those that need one it is known that they are there."""
+    fake = api([entry("d-plain"), *(entry(f"d-{n:04}", None) for n in range(100))])
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if "configurations" in request.url.path:
+            fake.requests.append(request)
+            return httpx.Response(400 if request.url.path.endswith("d-0000") else 502)
+        return fake.answer(request)
+
+    fake.client = httpx.AsyncClient(transport=httpx.MockTransport(answer))
+    with pytest.raises(HalfRead) as caught:
+        await fake.read()
+    await fake.client.aclose()
+    found = caught.value.found
+    tries = 1 + control_plane.MAX_RETRIES
+
+    assert (["d-plain"], True, 100) == (
+        [one.id for one in found.deployments],
+        found.whole,
+        len(found.unclear),
+    )
+    assert len(fake.requests) <= 2 + 2 * 8 * tries
+
+
+async def test_a_configuration_is_asked_for_by_its_id_only(api) -> None:
+    """What the list says is data, not a path."""
+    fake = api([entry("d-0001", None, configurationId="../../admin?x=1")])
+    await fake.discovery().read()
+
+    assert b"/v2/lm/configurations/..%2F..%2Fadmin%3Fx%3D1" == fake.requests[1].url.raw_path
 
 
 async def test_paging_is_bounded(api, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -412,16 +555,15 @@ async def test_an_echoed_token_is_cut_out(api) -> None:
     assert caught.value.public == "The deployments of sub-account main cannot be read."
 
 
-@pytest.mark.parametrize("body", [b"<html>", b"", b"[]", b'{"count":1}', b'{"resources":null}'])
+@pytest.mark.parametrize(
+    "body", [b"<html>", b"", b"[]", b"{}", b'{"count":0}', b'{"resources":null}', b"\xff"]
+)
 async def test_a_list_that_is_none(api, body: bytes) -> None:
-    """Only a JSON object is a list; one without resources is an empty one."""
+    """Only a JSON object with resources is a list; anything else must not pass for an empty one."""
     fake = api()
-    fake.reply = httpx.Response(200, content=body)
-    if body.startswith(b'{"count'):
-        assert await fake.read() == ()
-        return
+    fake.reply = httpx.Response(200, content=body, headers={"content-type": "text/html; charset=utf-8"})
 
-    with pytest.raises(UpstreamBroken, match="cannot be read"):
+    with pytest.raises(UpstreamBroken, match="cannot be read, the answer is text/html"):
         await fake.read()
 
 

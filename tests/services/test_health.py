@@ -20,11 +20,12 @@ class Tokens:
 
     def __init__(self, seconds: float | None) -> None:
         self.seconds = seconds
+        self.reason: str | None = None
         self.asked = 0
 
     def state(self) -> TokenState:
         self.asked += 1
-        return TokenState("a", self.seconds is not None, self.seconds, None, None, 0, 0)
+        return TokenState("a", self.seconds is not None, self.seconds, None, None, 0, 0, self.reason)
 
 
 class Account:
@@ -70,8 +71,17 @@ async def test_all_is_well() -> None:
     report = await health(running("a", "gpt-4o"), seconds={"a": 100.4}).report()
 
     assert ("ok", 1, {}) == (report["status"], report["models"], report["unserved"])
+    assert 0 == report["failing"]
     assert {
-        "a": {"token": "ok", "token_expires_in_seconds": 100, "discovery": "ok", "deployments": 3}
+        "a": {
+            "token": "ok",
+            "token_fault": None,
+            "token_expires_in_seconds": 100,
+            "discovery": "ok",
+            "discovery_fault": None,
+            "discovered_seconds_ago": None,
+            "deployments": 3,
+        }
     } == report["sub_accounts"]
     assert 0 <= report["uptime_seconds"] < 60
 
@@ -128,6 +138,45 @@ async def test_discovery_is_told(discover: bool, ok: bool, word: str) -> None:
     assert word == (await one.report())["sub_accounts"]["a"]["discovery"]
 
 
+@pytest.mark.parametrize(
+    ("seconds", "reason", "told"),
+    [
+        (100, None, None),
+        (100, "no answer in time", "no answer in time"),
+        (None, "the credential is refused", "the credential is refused"),
+        (None, None, "not here yet"),
+    ],
+)
+async def test_what_is_wrong_with_a_token_is_told(
+    seconds: float | None, reason: str | None, told: str | None
+) -> None:
+    """While the old one still serves, too: the sub-account counts as failing before its models do."""
+    one = health(running("a", "gpt-4o"), seconds={"a": seconds})
+    one._accounts["a"].tokens.reason = reason  # type: ignore[attr-defined]
+    report = await one.report()
+
+    assert told == report["sub_accounts"]["a"]["token_fault"]
+    assert ("unavailable" if seconds is None else "ok", int(told is not None)) == (
+        report["status"],
+        report["failing"],
+    )
+
+
+@pytest.mark.parametrize(
+    ("reason", "told"), [("its certificate is not accepted",) * 2, (None, "no answer yet")]
+)
+async def test_what_is_wrong_with_discovery_is_told(reason: str | None, told: str) -> None:
+    """And how old the list is that still serves."""
+    one = health(running("a", "gpt-4o"), seconds={"a": 1})
+    one._watch.states = [AccountState("a", True, False, 61.2, "GET https://…", 1, 1, 2, (), reason)]  # type: ignore[attr-defined]
+    report = await one.report()
+    account = report["sub_accounts"]["a"]
+
+    assert (told, 61) == (account["discovery_fault"], account["discovered_seconds_ago"])
+    assert ("ok", 1) == (report["status"], report["failing"])
+    assert "https" not in str(report)
+
+
 async def test_the_report_is_cached() -> None:
     """Probes cost nothing."""
     one = health(running("a", "gpt-4o"), seconds={"a": 1})
@@ -148,3 +197,12 @@ async def test_the_gauges_follow() -> None:
         REGISTRY.get_sample_value("aicore_token_expires_in_seconds", {"sub_account": "gauge-test"}),
         REGISTRY.get_sample_value("aicore_token_expires_in_seconds", {"sub_account": "gauge-none"}),
     )
+
+
+async def test_a_gateway_that_stops_says_so_at_once() -> None:
+    """Whatever was found a moment ago."""
+    report = health(running("a", "gpt-4o"), seconds={"a": 100.0})
+    assert "ok" == (await report.report())["status"]
+    report.draining = True
+
+    assert "draining" == (await report.report())["status"]

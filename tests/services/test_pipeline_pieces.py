@@ -33,7 +33,7 @@ async def test_an_error_in_the_first_piece_goes_to_another_deployment() -> None:
 async def test_an_error_in_a_later_piece_comes_after_its_content() -> None:
     """The caller reads what there was, then the failure."""
     kit = Kit(("one", "d1"))
-    kit.script(d1=FakeStream(200, sse(chunk(delta={"role": "assistant"})), BROKEN))
+    kit.script(d1=FakeStream(200, sse(chunk(delta={"content": "b"})), BROKEN))
     chunks = await kit.pipeline.stream(kit.ask(stream=True))
     read_so_far = [await anext(chunks), await anext(chunks)]
 

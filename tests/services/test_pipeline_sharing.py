@@ -188,7 +188,7 @@ async def test_a_failure_is_not_kept(streamed: bool) -> None:
 async def test_a_stream_that_is_left_is_not_kept() -> None:
     """Half an answer is none."""
     kit = kit_for(True, cache=True)
-    half = FakeStream(200, STREAM[: len(STREAM) // 2], STREAM[len(STREAM) // 2 :])
+    half = FakeStream(200, STREAM[: STREAM.index(b'"stop"')], STREAM[STREAM.index(b'"stop"') :])
     half.gate.clear()
     kit.script(d1=[half, (200, STREAM)])
     chunks: Any = await kit.pipeline.stream(kit.ask(stream=True, seed=1))

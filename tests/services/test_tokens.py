@@ -5,15 +5,21 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import socket
+import ssl
+import time
 from collections.abc import AsyncIterator, Callable
+from datetime import datetime
 from urllib.parse import parse_qs
 
 import httpx
 import pytest
 import trustme
 
+from services import control_plane
+from services.causes import cause_of
 from services.errors import CredentialError
-from services.tokens import TokenProvider
+from services.tokens import FORCED_REFRESHES, TokenProvider
 from tests.services.fakes import FakeClock, ScriptedHTTP, SkippingClock, credential, settle
 
 
@@ -40,14 +46,14 @@ def provide(closing: contextlib.AsyncExitStack) -> Callable[..., TokenProvider]:
     """Make providers on scripted HTTP."""
 
     def make(http: ScriptedHTTP, clock: FakeClock, *, jitter: float = 0.0, **fields: object) -> TokenProvider:
-        seconds = fields.pop("fetch_seconds", 30.0)
+        bounds = {name: fields.pop(name) for name in [*fields] if name.endswith("_seconds")}
         provider = TokenProvider(
             credential(**fields),
             http=http.client,
             clock=clock,
             sleep=clock.sleep,
             jitter=lambda: jitter,
-            fetch_seconds=seconds,
+            **bounds,
         )
         closing.push_async_callback(http.client.aclose)
         closing.push_async_callback(provider.close)
@@ -322,6 +328,10 @@ async def test_a_silent_token_service_is_given_up(provide) -> None:
         b'{"access_token":"t"}',
         b'{"access_token":"t","expires_in":0}',
         b'{"access_token":"t","expires_in":-5}',
+        b'{"access_token":"t","expires_in":0.2}',
+        b'{"access_token":"t","expires_in":"0"}',
+        b'{"access_token":"t","expires_in":[100]}',
+        b'{"access_token":"%s","expires_in":100}' % (b"t" * 65_537),
         b'{"access_token":"t","expires_in":"soon"}',
         b'{"access_token":"t","expires_in":true}',
         b'{"access_token":"t","expires_in":null}',
@@ -354,6 +364,258 @@ async def test_an_absurd_lifetime_is_cut(provide) -> None:
     assert provider.state().lifetime_seconds == 30 * 86_400
 
 
+# --- a token service in trouble --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("reply", "reason"),
+    [
+        (httpx.Response(200, text="<html>login</html>"), "its answer is not usable"),
+        (httpx.Response(302, headers={"location": "https://login.example/"}), "its answer is not usable"),
+        (httpx.Response(401), "the credential is refused"),
+        (httpx.Response(429, headers={"retry-after": "60"}), "its rate limit is reached"),
+        (httpx.Response(503), "it answers with a server error"),
+        (httpx.ReadTimeout("slow"), "no answer in time"),
+        (httpx.RemoteProtocolError("cut body"), "the connection fails"),
+        (httpx.Response(200, content=b"x" * (1024 * 1024 + 1)), "its answer is not usable"),
+        (ZeroDivisionError("a bug"), "an unforeseen failure"),
+    ],
+    ids=str,
+)
+async def test_the_state_says_what_is_wrong_without_an_address(provide, reply, reason: str) -> None:
+    """In words that any holder of a key may read; the log's text has the details."""
+    provider = provide(ScriptedHTTP(reply), SkippingClock())
+    await failure(provider)
+
+    assert reason == provider.state().reason
+    assert provider.state().error
+
+
+async def test_a_redirect_is_not_followed(provide) -> None:
+    """The secret goes to the configured host only."""
+    http = ScriptedHTTP(httpx.Response(307, headers={"location": "https://elsewhere.example/oauth/token"}))
+
+    assert "a redirect is not followed" in str(await failure(provide(http, FakeClock())))
+    assert ["auth.example"] == [request.url.host for request in http.requests]
+
+
+async def test_a_bug_does_not_end_the_renewing(provide) -> None:
+    """Whatever a fetch raises, the token stays in use and the next fetch comes."""
+    replies = [granted("t1", 1000), ZeroDivisionError("a bug"), granted("t2", 1000)]
+    clock, http = FakeClock(), ScriptedHTTP(*replies)
+    provider = provide(http, clock)
+    await provider.get()
+    await clock.advance(900.5)
+    between = (provider.current(), "a bug" in (provider.state().error or ""))
+    await clock.advance(1)
+
+    assert (("t1", True), "t2") == (between, provider.current())
+
+
+async def test_a_dead_token_service_is_asked_once_a_time(provide) -> None:
+    """After the first failure each further fetch is one request: ten minutes of outage cost few."""
+    clock, http = FakeClock(), ScriptedHTTP(httpx.Response(503))
+    caller = asyncio.ensure_future(failure(provide(http, clock)))
+    await clock.advance(600)
+    await caller
+
+    assert 4 + 1 <= len(http.requests) <= 4 + 5 + 600 / 30
+
+
+async def test_callers_during_an_outage_cause_no_storm(provide) -> None:
+    """A caller every tenth of a second for a minute makes one request every five seconds at most."""
+    clock, http = FakeClock(), ScriptedHTTP(httpx.ConnectError("down"))
+    provider = provide(http, clock)
+    first = asyncio.ensure_future(failure(provider))
+    await clock.advance(3)
+    await first
+    for _ in range(600):
+        await failure(provider)
+        await clock.advance(0.1)
+
+    assert 4 < len(http.requests) <= 4 + 3 + 60 / 5
+
+
+async def test_callers_do_not_hasten_a_fetch_that_will_be_refused_again(provide) -> None:
+    """A wrong secret is shown at the pace of the back-off, however many call."""
+    clock, http = FakeClock(), ScriptedHTTP(httpx.Response(401))
+    provider = provide(http, clock)
+    for _ in range(600):
+        await failure(provider)
+        await clock.advance(0.1)
+
+    assert len(http.requests) <= 1 + 5 + 60 / 30
+
+
+@pytest.mark.parametrize("told", ["20", "Wed, 21 Oct 2015 07:28:20 GMT"])
+async def test_retry_after_holds_for_callers_too(provide, told: str) -> None:
+    """Neither callers nor a refused token make the fetch come before the service allows it. A date counts
+    from the answer's own Date, whatever this machine's clock says."""
+    limited = httpx.Response(
+        429, headers={"retry-after": told, "date": "Wed, 21 Oct 2015 07:28:00 GMT", "content-length": "0"}
+    )
+    clock, http = FakeClock(), ScriptedHTTP(granted("t1", 1000), limited)
+    provider = provide(http, clock, fetch_seconds=15.0)
+    await provider.get()
+    await clock.advance(900.5)
+    asked = len(http.requests)
+    provider.invalidate("t1")
+    error = await failure(provider)
+    await clock.advance(19)
+    before = len(http.requests)
+    await failure(provider)
+    await clock.advance(1)
+
+    assert (2, 2, 3) == (asked, before, len(http.requests))
+    assert pytest.approx(20, abs=1) == error.retry_after
+
+
+async def test_a_failure_says_when_asking_again_makes_sense(provide) -> None:
+    """Until then nobody will have asked for a token, so the sub-account may be left alone so long."""
+    clock, http = FakeClock(), ScriptedHTTP(httpx.Response(401))
+    provider = provide(http, clock)
+    first = (await failure(provider)).retry_after
+    await clock.advance(0.4)
+
+    assert (1.0, pytest.approx(0.6)) == (first, (await failure(provider)).retry_after)
+
+
+async def test_workers_do_not_come_back_together(provide) -> None:
+    """Every pause is longer by a part of its own that differs from worker to worker."""
+    pauses = []
+    for jitter in (0.0, 0.5, 1.0):
+        clock = FakeClock()
+        caller = asyncio.ensure_future(
+            failure(provide(ScriptedHTTP(httpx.Response(503)), clock, jitter=jitter))
+        )
+        await clock.advance(10)
+        await caller
+        pauses.append(clock.slept[:4])
+
+    assert pauses == [[0.3, 0.9, 2.7, 1.0], [0.375, 1.125, 3.375, 1.25], [0.45, 1.35, 4.05, 1.5]]
+
+
+async def test_a_silent_token_service_does_not_hold_callers(provide) -> None:
+    """The first one waits a bounded time; the fetch goes on, and serves whoever comes later."""
+    http = ScriptedHTTP(granted("t1"))
+    provider = provide(http, FakeClock(), first_patience_seconds=0.01)
+    http.gate.clear()
+    error = await failure(provider)
+    http.gate.set()
+
+    assert "no answer of https://auth.example/oauth/token within 0.01 s yet" in str(error)
+    assert "no answer in time" == cause_of(error).reason
+    assert "t1" == await provider.get()
+    assert len(http.requests) == 1
+
+
+async def test_a_fetch_that_is_old_is_not_waited_for(provide) -> None:
+    """Who comes when the others have given up is told at once, and may go to another sub-account."""
+    clock, http = FakeClock(), ScriptedHTTP(granted("t1"))
+    provider = provide(http, clock)
+    http.gate.clear()
+    patient = asyncio.ensure_future(provider.get())
+    await settle()
+    clock.now += 10.0
+    async with asyncio.timeout(0.2):
+        error = await failure(provider)
+    http.gate.set()
+
+    assert "no answer" in str(error)
+    assert ("t1", 1) == (await patient, len(http.requests))
+
+
+async def test_after_a_failure_callers_wait_less(provide) -> None:
+    """Another sub-account may serve them: the failure that is known is told while the next fetch hangs."""
+    clock, http = FakeClock(), ScriptedHTTP(httpx.Response(401), granted("t1"))
+    provider = provide(http, clock, patience_seconds=0.01)
+    await failure(provider)
+    http.gate.clear()
+    await clock.advance(1.1)
+    error = await failure(provider)
+
+    assert (2, True, None) == (len(http.requests), "401" in str(error), error.retry_after)
+
+
+async def test_whoever_waits_for_a_token_may_leave_at_once(provide) -> None:
+    """In the fetch's first try or in its pause: within 200 ms, and the fetch goes on."""
+    clock, http = FakeClock(), ScriptedHTTP(httpx.Response(503), granted("t1"))
+    provider = provide(http, clock)
+    callers = [asyncio.ensure_future(provider.get()) for _ in range(20)]
+    await settle()
+    for caller in callers:
+        caller.cancel()
+    async with asyncio.timeout(0.2):
+        left = await asyncio.gather(*callers, return_exceptions=True)
+    await clock.advance(1)
+
+    assert {asyncio.CancelledError} == {type(one) for one in left}
+    assert ("t1", 2) == (provider.current(), len(http.requests))
+
+
+async def test_those_who_wait_are_told_when_the_worker_stops(provide) -> None:
+    """They get an error of ours, not a cancellation that nobody asked for."""
+    http = ScriptedHTTP(granted())
+    provider = provide(http, FakeClock())
+    http.gate.clear()
+    caller = asyncio.ensure_future(failure(provider))
+    await settle()
+    await provider.close()
+
+    assert "shutting down" in str(await caller)
+
+
+async def test_a_deployment_that_refuses_every_token_causes_no_storm(provide) -> None:
+    """An hour of it costs a bounded number of fetches a minute, however many see the 401."""
+    clock, http = FakeClock(), ScriptedHTTP(numbered(43199))
+    provider = provide(http, clock)
+    for _ in range(600):
+        provider.invalidate(await provider.get())
+        await clock.advance(0.5)
+
+    assert len(http.requests) <= 1 + FORCED_REFRESHES * (300 / 60 + 1)
+
+
+# --- clocks ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("hours", [-5, 5])
+async def test_setting_the_clock_changes_nothing(provide, monkeypatch, hours: int) -> None:
+    """A token's life is counted on the monotonic clock, not on the wall's."""
+    provider = TokenProvider(credential(), http=ScriptedHTTP(granted("t1", 3600)).client)
+    await provider.get()
+    before = provider.state().expires_in_seconds
+    real = time.time
+    monkeypatch.setattr(time, "time", lambda: real() + hours * 3600)
+
+    assert ("t1", pytest.approx(before, abs=1)) == (provider.current(), provider.state().expires_in_seconds)
+    await provider.close()
+
+
+async def test_a_suspended_machine_whose_clock_went_on(provide) -> None:
+    """The old token is past its end and not used; all who come first share one fetch."""
+    clock, http = FakeClock(), ScriptedHTTP(numbered(1000))
+    provider = provide(http, clock)
+    await provider.get()
+    clock.now += 50_000
+    tokens = await asyncio.gather(*(provider.get() for _ in range(50)))
+
+    assert ({"t2"}, 2) == (set(tokens), len(http.requests))
+
+
+async def test_a_suspended_machine_whose_clock_stood_still(provide) -> None:
+    """The token looks good but is refused: it is replaced once, and the next is used."""
+    http = ScriptedHTTP(numbered(1000))
+    provider = provide(http, FakeClock())
+    refused = await provider.get()
+
+    assert [True] * 50 == [provider.invalidate(refused) for _ in range(50)]
+    assert ("t2", 2) == (await provider.get(), len(http.requests))
+
+
+# --- texts -----------------------------------------------------------------------------------------
+
+
 async def test_no_secret_in_any_text(provide) -> None:
     """Neither the log's text nor the caller's carries what an unkind token service echoes."""
     echo = httpx.Response(401, json={"error": "s3cret$x=", "error_description": "bad secret s3cret$x="})
@@ -383,6 +645,7 @@ async def test_an_unusable_certificate_is_reported() -> None:
     provider = TokenProvider(credential(client_secret=None, cert_pem="no", key_pem="pem"))
 
     assert "certificate" in str(await failure(provider))
+    assert "the client certificate is not usable" == provider.state().reason
     await provider.close()
 
 
@@ -425,9 +688,72 @@ async def test_the_certificate_is_shown_in_the_handshake(monkeypatch, tmp_path) 
     assert "client@example.org" in str(seen)
 
 
-def _server_context(authority: trustme.CA):
-    import ssl
+@pytest.mark.parametrize(
+    ("host", "trusted", "lives_until", "says", "advises"),
+    [
+        ("127.0.0.1", False, None, "unable to get local issuer certificate", "SSL_CERT_FILE"),
+        ("other.example", True, None, "IP address mismatch", "check the URL"),
+        ("127.0.0.1", True, datetime(2020, 1, 1), "certificate has expired", "this machine's clock"),
+    ],
+)
+async def test_a_certificate_that_is_not_accepted(
+    monkeypatch, tmp_path, host: str, trusted: bool, lives_until: datetime | None, says: str, advises: str
+) -> None:
+    """The log names the host and what is wrong with its certificate; it is not asked again at once."""
+    authority = trustme.CA()
+    (tmp_path / "ca.pem").write_bytes((authority if trusted else trustme.CA()).cert_pem.bytes())
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+    control_plane._default_context.cache_clear()
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    since = lives_until and lives_until.replace(year=lives_until.year - 1)
+    authority.issue_cert(host, not_after=lives_until, not_before=since).configure_cert(context)
+    asked = 0
 
+    def count(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal asked
+        asked += 1
+
+    server = await asyncio.start_server(count, "127.0.0.1", 0, ssl=context)
+    place = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    provider = TokenProvider(credential(token_url=f"https://{place}/oauth/token"))
+    error = await failure(provider)
+    state = provider.state()
+    await provider.close()
+    server.close()
+    control_plane._default_context.cache_clear()
+
+    assert all(part in str(error) for part in (place, "its certificate is not accepted", says))
+    assert ("its certificate is not accepted", 0) == (state.reason, asked)
+    assert advises in cause_of(error).advice
+    assert place not in error.public
+
+
+async def test_a_host_that_is_gone_and_comes_back(monkeypatch) -> None:
+    """Without DNS the log names the host and the reason; with it, the next fetch works by itself."""
+    resolves = False
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if not resolves:
+            raise httpx.ConnectError("no") from socket.gaierror(-2, "Name or service not known")
+        return granted("t1")
+
+    clock = SkippingClock()
+    provider = TokenProvider(
+        credential(), http=ScriptedHTTP(answer).client, clock=clock, sleep=clock.sleep, jitter=lambda: 0.0
+    )
+    error = await failure(provider)
+    gone = provider.state()
+    resolves = True
+    clock.now += 60
+    token = await provider.get()
+    await provider.close()
+
+    assert "auth.example/oauth/token: its name cannot be resolved: Name or service not known" in str(error)
+    assert "its host name cannot be resolved" == gone.reason
+    assert ("t1", None) == (token, provider.state().reason)
+
+
+def _server_context(authority: trustme.CA):
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     authority.issue_cert("127.0.0.1").configure_cert(context)
     authority.configure_trust(context)

@@ -9,8 +9,14 @@ from dataclasses import replace
 
 import pytest
 
-from services.deployments import AccountDeployments, Deployment, Found
-from services.errors import UpstreamDenied
+from services.deployments import AccountDeployments, Deployment, Found, HalfRead
+from services.errors import (
+    CredentialError,
+    UpstreamDenied,
+    UpstreamFailed,
+    UpstreamLimited,
+    UpstreamUnreachable,
+)
 from services.options import SubAccountOptions, Target
 from services.watch import DeploymentWatch, NameFilter
 from tests.services.fakes import FakeClock, settle
@@ -30,7 +36,7 @@ class FakeReader:
     """Brings what it is told to; `gate` holds it back."""
 
     def __init__(self, *found: Deployment) -> None:
-        self.result: tuple[Deployment, ...] | Exception = found
+        self.result: tuple[Deployment, ...] | Found | Exception = found
         self.reads = 0
         self.gate = asyncio.Event()
         self.gate.set()
@@ -41,6 +47,8 @@ class FakeReader:
         await self.gate.wait()
         if isinstance(self.result, Exception):
             raise self.result
+        if isinstance(self.result, Found):
+            return self.result
         return Found(self.result, ("not running: 1 PENDING",))
 
 
@@ -48,14 +56,17 @@ class Watched:
     """A watch with its clock and everything it published."""
 
     def __init__(
-        self, *accounts: tuple[SubAccountOptions, FakeReader | None], first_seconds: float = 5.0
+        self,
+        *accounts: tuple[SubAccountOptions, FakeReader | None],
+        first_seconds: float = 5.0,
+        refresh_seconds: float = 300,
     ) -> None:
         self.clock = FakeClock()
         self.published: list[Mapping[str, AccountDeployments]] = []
         self.watch = DeploymentWatch(
             [(options, API, reader) for options, reader in accounts],
             on_change=self.published.append,
-            refresh_seconds=300,
+            refresh_seconds=refresh_seconds,
             first_seconds=first_seconds,
             clock=self.clock,
             sleep=self.clock.sleep,
@@ -126,12 +137,119 @@ async def test_a_new_deployment_appears_at_the_next_round(watching) -> None:
 
 async def test_a_stopped_deployment_disappears(watching) -> None:
     """A good answer that lacks it is believed."""
-    reader = FakeReader(running("d-0001"))
+    reader = FakeReader(running("d-0001"), running("d-0002"))
+    watched = await watching((ACCOUNT, reader))
+    reader.result = (running("d-0002"),)
+    await watched.clock.advance(301)
+
+    assert watched.ids() == ["d-0002"]
+
+
+async def test_an_empty_list_after_a_full_one_is_believed_when_it_comes_again(watching) -> None:
+    """The first time everything stays, the state says why, and it is read again five seconds later."""
+    reader = FakeReader(running("d-0001"), running("d-0002"))
     watched = await watching((ACCOUNT, reader))
     reader.result = ()
     await watched.clock.advance(301)
+    doubted, state = watched.ids(), watched.watch.state()[0]
+    await watched.clock.advance(5)
 
-    assert watched.ids() == []
+    assert (["d-0001", "d-0002"], []) == (doubted, watched.ids())
+    assert (False, True, 1) == (state.ok, "suddenly empty" in (state.error or ""), state.failures)
+    assert (True, 0) == (watched.watch.state()[0].ok, watched.watch.state()[0].failures)
+
+
+async def test_an_empty_list_between_full_ones_takes_nothing_away(watching) -> None:
+    """Each time it must come twice in a row."""
+    reader = FakeReader(running("d-0001"))
+    watched = await watching((ACCOUNT, reader))
+    for _ in range(3):
+        reader.result = ()
+        await watched.clock.advance(301)
+        reader.result = (running("d-0001"),)
+        await watched.clock.advance(5)
+
+    assert (["d-0001"], 2) == (watched.ids(), len(watched.published))
+
+
+async def test_half_a_list_adds_and_takes_nothing_away(watching) -> None:
+    """What page one brought is used though page two failed; what page two had before stays."""
+    reader = FakeReader(running("d-0001"), running("d-0003"))
+    watched = await watching((ACCOUNT, reader))
+    half = Found((running("d-0001", "gpt-4o"), running("d-0002")), ("a note",), whole=False)
+    reader.result = HalfRead(half, UpstreamFailed("page two"))
+    await watched.clock.advance(301)
+    state = watched.watch.state()[0]
+
+    assert ["d-0001", "d-0002", "d-0003"] == watched.ids()
+    assert "gpt-4o" == watched.watch.snapshot()["main"].discovered[0].model
+    assert (False, "page two", ("a note",)) == (state.ok, state.error, state.notes)
+
+
+async def test_half_of_the_first_list_is_better_than_nothing(watching) -> None:
+    """At the start there is nothing else to serve from."""
+    reader = FakeReader()
+    reader.result = HalfRead(Found((running("d-0001"),), whole=False), UpstreamFailed("page two"))
+
+    assert ["d-0001"] == (await watching((ACCOUNT, reader))).ids()
+
+
+async def test_a_deployment_that_has_become_unclear_stays(watching) -> None:
+    """Its entry cannot be read any more; another one, which the list lacks, is gone."""
+    reader = FakeReader(running("d-0001"), running("d-0002"), running("d-0003"))
+    watched = await watching((ACCOUNT, reader))
+    reader.result = Found((running("d-0003"),), unclear=frozenset({"d-0001", "d-0009"}))
+    await watched.clock.advance(301)
+
+    assert ["d-0001", "d-0003"] == watched.ids()
+
+
+async def test_retry_after_is_honoured(watching) -> None:
+    """Neither the next round nor a 404 of an upstream comes before the AI API allows it."""
+    reader = FakeReader(running("d-0001"))
+    watched = await watching((ACCOUNT, reader))
+    reader.result = UpstreamLimited("too many", retry_after=60)
+    await watched.clock.advance(301)
+    asked = reader.reads
+    await watched.clock.advance(50)
+    again = await watched.watch.refresh_now("main")
+    before = reader.reads
+    await watched.clock.advance(10)
+
+    assert (2, False, 2, 3) == (asked, again, before, reader.reads)
+
+
+@pytest.mark.parametrize("refresh_seconds", [0, 300])
+async def test_a_first_discovery_that_fails_late_is_repeated_soon(watching, refresh_seconds: float) -> None:
+    """Though the start did not wait for it, and though none that worked would be repeated."""
+    reader = FakeReader()
+    reader.gate.clear()
+    reader.result = UpstreamDenied("no")
+    watched = await watching((ACCOUNT, reader), first_seconds=0.01, refresh_seconds=refresh_seconds)
+    await watched.clock.advance(30)
+    reader.gate.set()
+    await settle()
+    reader.result = (running("d-0001"),)
+    await watched.clock.advance(6)
+
+    assert ["d-0001"] == watched.ids()
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        (CredentialError("POST https://auth.example: down"), "no token"),
+        (UpstreamUnreachable("GET https://api.example: down"), "the connection fails"),
+        (UpstreamLimited("too many"), "its rate limit is reached"),
+        (RuntimeError("a bug"), "an unforeseen failure"),
+    ],
+)
+async def test_the_reason_names_no_address(watching, fault: Exception, reason: str) -> None:
+    """It is for whoever may read the health report; the error's own text is for the log."""
+    reader = FakeReader()
+    reader.result = fault
+
+    assert reason == (await watching((ACCOUNT, reader))).watch.state()[0].reason
 
 
 async def test_nothing_is_published_when_nothing_changed(watching) -> None:

