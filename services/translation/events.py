@@ -12,8 +12,8 @@ is the same sequence at once. The order is part of the contract:
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any, Literal
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, ClassVar, Literal
 
 import msgspec
 
@@ -168,39 +168,47 @@ class _Assembly:
         self._citations: list[Cited] = []
 
     def add(self, event: Event) -> None:
-        match event:
-            case TextPiece(text) | ThinkingPiece(text):
-                self._piece(type(event), text)
-            case ToolPiece(arguments):
-                self._pieces.append(arguments)
-            case ToolOpened():
-                self._close()
-                self._open = event
-            case Signed(signature, origin):
-                text = "".join(self._pieces) if self._open is ThinkingPiece else ""
-                if self._open is not ThinkingPiece:
-                    self._close()
-                self._open, self._pieces = None, []
-                self._blocks.append(Thinking(text, signature, origin))
-            case RedactedPiece(data, origin):
-                self._close()
-                self._blocks.append(Redacted(data, origin))
-            case RefusalPiece(text):
-                self._refusal.append(text)
-            case Cited():
-                self._citations.append(event)
-            case Counted(tokens):
-                self._tokens = tokens
-            case Stopped():
-                self._stop = event
-            case _:  # Started says nothing here
-                pass
+        self._TAKE[type(event)](self, event)
 
-    def _piece(self, kind: type[TextPiece] | type[ThinkingPiece], text: str) -> None:
+    def _arguments(self, event: ToolPiece) -> None:
+        self._pieces.append(event.arguments)
+
+    def _tool(self, event: ToolOpened) -> None:
+        self._close()
+        self._open = event
+
+    def _proof(self, event: Signed) -> None:
+        text = "".join(self._pieces) if self._open is ThinkingPiece else ""
+        if self._open is not ThinkingPiece:
+            self._close()
+        self._open, self._pieces = None, []
+        self._blocks.append(Thinking(text, event.signature, event.origin))
+
+    def _redacted(self, event: RedactedPiece) -> None:
+        self._close()
+        self._blocks.append(Redacted(event.data, event.origin))
+
+    def _refused(self, event: RefusalPiece) -> None:
+        self._refusal.append(event.text)
+
+    def _counted(self, event: Counted) -> None:
+        self._tokens = event.tokens
+
+    def _stopped(self, event: Stopped) -> None:
+        self._stop = event
+
+    def _cited(self, event: Cited) -> None:
+        self._citations.append(event)
+
+    def _nothing(self, event: Started) -> None:
+        return
+
+    def _piece(self, event: TextPiece | ThinkingPiece) -> None:
+        kind = type(event)
         if self._open is not kind:
             self._close()
             self._open = kind
-        self._pieces.append(text)
+        self._pieces.append(event.text)
 
     def _close(self) -> None:
         whole, opened = "".join(self._pieces), self._open
@@ -221,3 +229,18 @@ class _Assembly:
             refusal="".join(self._refusal),
             citations=tuple(self._citations),
         )
+
+    # A table and no chain of cases: an answer is a handful of events, and this is where most of its time went.
+    _TAKE: ClassVar[Mapping[type[Event], Callable[[Any, Any], None]]] = {
+        TextPiece: _piece,
+        ThinkingPiece: _piece,
+        ToolPiece: _arguments,
+        ToolOpened: _tool,
+        Signed: _proof,
+        RedactedPiece: _redacted,
+        RefusalPiece: _refused,
+        Cited: _cited,
+        Counted: _counted,
+        Stopped: _stopped,
+        Started: _nothing,
+    }

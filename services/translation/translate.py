@@ -253,19 +253,16 @@ class Telling:
             raise UpstreamBroken("the upstream's answer ended before its finish reason")
 
     def _told(self, event: Event) -> Event:
-        match event:
-            case ToolOpened(name=name):
-                self._called = True
-                if name in self._originals:
-                    return msgspec.structs.replace(event, name=self._originals[name])
-            case Counted(tokens):
-                self.usage = tokens.usage()
-            case Stopped(reason):
-                if self._called and reason == "stop":
-                    event = Stopped("tool_calls")
-                self.finish_reason = event.reason
-            case _:
-                pass
+        if isinstance(event, ToolOpened):
+            self._called = True
+            if event.name in self._originals:
+                return msgspec.structs.replace(event, name=self._originals[event.name])
+        elif isinstance(event, Counted):
+            self.usage = event.tokens.usage()
+        elif isinstance(event, Stopped):
+            if self._called and event.reason == "stop":
+                event = Stopped("tool_calls")
+            self.finish_reason = event.reason
         return event
 
 

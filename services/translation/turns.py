@@ -63,12 +63,26 @@ def arranged(conversation: Conversation, *origins: str) -> tuple[tuple[Text, ...
     Thinking stays only where an upstream of one of `origins` signed it. All of `hoisted`, `merged` and
     `opened_by_user` at once: what most upstreams need.
     """
+    if _is_plain(conversation):  # what most short requests are
+        return conversation.system, conversation.turns
     system, turns = hoisted(conversation)
     kept = (
         Turn(turn.role, tuple(block for block in turn.blocks if not _is_lost(block, origins)))
         for turn in turns
     )
     return system, opened_by_user(merged(kept))
+
+
+def _is_plain(conversation: Conversation) -> bool:
+    """Whether nothing but text is said, in turns, beginning with the user."""
+    role = "assistant"
+    for turn in conversation.turns:
+        if turn.role == role or turn.role == "system" or not turn.blocks:
+            return False
+        role = turn.role
+        if not all(type(block) is Text and block.text.strip() for block in turn.blocks):
+            return False
+    return bool(conversation.turns) and not any(map(_is_blank, conversation.system))
 
 
 def forgets_thinking(conversation: Conversation, *origins: str) -> bool:

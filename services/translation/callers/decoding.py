@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Mapping
-from contextlib import suppress
 from functools import cache
 from typing import Any, TypeVar
 
@@ -56,8 +55,11 @@ def strangers(raw: msgspec.Raw, taken: Any, name: str) -> Iterable[str]:
     These are places without numbers, such as `messages.content.caller`, each once.
     """
     found: dict[str, None] = {}
-    with suppress(*UNREADABLE):  # something that the form does not look at; nobody can say what it is
-        _compare(_plain.decode(raw), taken, name, found)
+    try:
+        sent = _plain.decode(raw)
+    except UNREADABLE:  # something that the form does not look at; nobody can say what it is
+        return found
+    _compare(sent, taken, name, found)
     return found
 
 
