@@ -239,6 +239,7 @@ class RulesDocument(Section):
 class TimeoutsDocument(Section):
     """Time limits of one model in seconds, where they differ."""
 
+    connect: Seconds | None = Field(default=None, description="Seconds to open a connection.")
     first_byte: Seconds | None = Field(default=None, description="Seconds until the answer begins.")
     first_token: Seconds | None = Field(
         default=None, description="Seconds until a stream has its first content."

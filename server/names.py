@@ -68,7 +68,7 @@ def _options(model: ModelDocument) -> ModelOptions:
         capabilities=model.capabilities.model_dump(exclude_none=True),
         orchestration=model.orchestration,
         rules=RuleOverrides(rules.keep, rules.drop, rules.refuse, rules.rename),
-        timeouts=TimeoutOverrides(timeouts.first_byte, timeouts.first_token, timeouts.stall, timeouts.total),
+        timeouts=TimeoutOverrides(**timeouts.model_dump()),
         max_in_flight=model.max_in_flight,
         hold=model.hold,
     )

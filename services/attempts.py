@@ -33,6 +33,7 @@ from services.errors import (
     UpstreamMissing,
 )
 from services.live import LiveStream, opening
+from services.options import TimeoutOverrides
 from services.orchestrated import routed
 from services.translation.faults import error_for
 from services.translation.replies import Prepared
@@ -44,6 +45,7 @@ T = TypeVar("T")
 _Response = TypeVar("_Response", WholeAnswer, UpstreamStream)
 log = structlog.get_logger()
 
+_NO_LIMITS = TimeoutOverrides()
 _BACK_OFF_SECONDS = 0.25
 _LONGEST_BACK_OFF_SECONDS = 8.0
 
@@ -248,10 +250,10 @@ class Attempts:
 
     def _limits(self, model: Model) -> TimeLimits:
         general, own = self._options.limits, model.options.timeouts
-        if own.first_byte is own.first_token is own.stall is own.total is None:
+        if own == _NO_LIMITS:
             return general
         return TimeLimits(
-            connect=general.connect,
+            connect=own.connect or general.connect,
             first_byte=own.first_byte or general.first_byte,
             first_token=own.first_token or general.first_token,
             stall=own.stall or general.stall,

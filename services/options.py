@@ -54,6 +54,7 @@ class RuleOverrides:
 class TimeoutOverrides:
     """Time limits of one model in seconds; None means the general one."""
 
+    connect: float | None = None
     first_byte: float | None = None
     first_token: float | None = None
     stall: float | None = None

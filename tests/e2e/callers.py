@@ -8,8 +8,8 @@ import re
 import socket
 import ssl
 import time
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import closing
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -65,12 +65,14 @@ class RawCaller:
         plain.connect((HOST, way.port))
         self.socket = way.tls.wrap_socket(plain, server_hostname="localhost") if way.tls else plain
         self.socket.sendall(f"POST {path} HTTP/1.1\r\n{lines}\r\n".encode() + data)
-        self.data = b""
+        self.data = bytearray()
 
     def until(self, part: bytes, *, seconds: float = 20.0) -> Self:
         """Read until this has come. Raises TimeoutError, or EOFError if it cannot come any more."""
         deadline = time.monotonic() + seconds
-        while part not in self.data:
+        seen = 0
+        while self.data.find(part, max(0, seen - len(part))) < 0:
+            seen = len(self.data)
             self.socket.settimeout(max(0.001, deadline - time.monotonic()))
             piece = self.socket.recv(65_536)
             if not piece:
@@ -90,6 +92,18 @@ class RawCaller:
         self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.socket.close()
+
+
+@contextmanager
+def full_backlog() -> Iterator[socket.socket]:
+    """A listening socket whose queue is full: further connections stay half open."""
+    with ExitStack() as opened:
+        listener = opened.enter_context(socket.create_server((HOST, 0), backlog=0))
+        for _ in range(4):
+            waiting = opened.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(listener.getsockname())
+        yield listener
 
 
 def seconds_until(claim: Callable[[], bool], *, since: float, most: float = 3.0) -> float:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import itertools
 import json
-import socket
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from tests.e2e.callers import (
     callers_left,
     counted,
     ends,
+    full_backlog,
     seconds_until,
     workers,
 )
@@ -109,18 +109,6 @@ def configured(folder: Path, backlog: int) -> dict[str, Any]:
         "routing": {"cool_down_seconds": 0, "attempts": 10, "queue_seconds": 20},
         "timeouts": {"peek": PEEK, "heartbeat": 0.3},
     }
-
-
-@contextmanager
-def full_backlog() -> Iterator[socket.socket]:
-    """A listening socket whose queue is full: further connections stay half open."""
-    with ExitStack() as opened:
-        listener = opened.enter_context(socket.create_server((HOST, 0), backlog=0))
-        for _ in range(4):
-            waiting = opened.enter_context(socket.socket())
-            waiting.setblocking(False)
-            waiting.connect_ex(listener.getsockname())
-        yield listener
 
 
 @pytest.fixture
@@ -428,7 +416,7 @@ def test_leaving_a_shared_call(site: Site, way: str, stream: bool) -> None:
     time.sleep(0.5)
     assert 1 == site.stat("in_flight")
     if stream:
-        last.data = b""
+        last.data.clear()
         last.until(b'"content"', seconds=1)
     assert seconds_until(lambda: site.stat("in_flight") == 0, since=last.leave()) < LIMIT
     assert {} == counted(site.gateway, site.tenant)

@@ -53,10 +53,10 @@ class Line:
         self.timers.append(timer)
         return SimpleNamespace(cancel=lambda: self.timers.remove(timer))
 
-    def writer(self, beat: bytes = COMMENT) -> PieceWriter:
+    def writer(self, beat: bytes = COMMENT, seconds: float = SILENCE) -> PieceWriter:
         request: Any = SimpleNamespace(transport=self)
         response: Any = SimpleNamespace(headers={"transfer-encoding": "chunked"})
-        return PieceWriter(request, response, beat=beat)
+        return PieceWriter(request, response, beat=beat, seconds=seconds)
 
     def wait(self, seconds: float) -> None:
         """Let time pass, with the timers that it brings."""
@@ -103,6 +103,15 @@ def test_trap_15_silence_is_filled(line: Line) -> None:
 
     assert [CHUNK] * 3 == line.sent
     assert 1000.0 + 3 * SILENCE == line.protocol._time
+
+
+@pytest.mark.parametrize("seconds", [0.5, 4, 100])
+def test_trap_15_the_silence_is_as_long_as_configured(line: Line, seconds: float) -> None:
+    """Trap 15: what lies between may give up earlier, or later, than usual."""
+    line.writer(seconds=seconds)
+    line.wait(2.5 * seconds)
+
+    assert [CHUNK] * 2 == line.sent
 
 
 async def test_trap_15_a_piece_puts_the_beat_off(line: Line) -> None:

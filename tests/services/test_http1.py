@@ -375,3 +375,75 @@ async def test_lingering_waits_for_the_end_of_the_body_only(name: str) -> None:
     await until(lambda: kept or wire.closing)
 
     assert (good, good) == (kept == [connection], connection.reusable)
+
+
+# --- a nudge ---------------------------------------------------------------------------------------------
+
+
+async def opened() -> tuple[Connection, Wire]:
+    """A connection whose response has a head, and no body yet."""
+    connection, wire = wired()
+    task = await begun(connection, connection.post(b"head", b""))
+    wire.feed(b"HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\n")
+    await task
+    return connection, wire
+
+
+async def test_who_waits_for_a_piece_can_be_nudged() -> None:
+    """It goes without one, once; the next waits again, and gets all of the body."""
+    connection, wire = await opened()
+    reading = asyncio.ensure_future(connection.read())
+    await asyncio.sleep(0)
+    connection.nudge()
+
+    assert await reading is None
+    reading = asyncio.ensure_future(connection.read())
+    await asyncio.sleep(0)
+    assert not reading.done()
+    wire.feed(b"onetwo")
+    assert b"onetwo" == await reading
+    assert b"" == await connection.read()
+
+
+async def test_a_piece_that_comes_with_the_nudge_is_read_first() -> None:
+    """The nudge is not forgotten."""
+    connection, wire = await opened()
+    reading = asyncio.ensure_future(connection.read())
+    await asyncio.sleep(0)
+    connection.nudge()
+    wire.feed(b"one")
+
+    assert b"one" == await reading
+    assert await connection.read() is None
+
+
+@pytest.mark.parametrize("until", ["nothing", "the head"])
+async def test_nobody_else_is_nudged(until: str) -> None:
+    """Who does not wait for a piece has nothing to miss."""
+    connection, wire = wired()
+    task = await begun(connection, connection.post(b"head", b""))
+    if until == "the head":
+        connection.nudge()
+    wire.feed(b"HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\n")
+    await task
+    if until == "nothing":
+        connection.nudge()
+    wire.feed(b"onetwo")
+
+    assert b"onetwo" == await connection.read()
+
+
+async def test_a_nudge_does_not_reach_the_next_exchange() -> None:
+    """It ends with the response."""
+    connection, wire = await opened()
+    reading = asyncio.ensure_future(connection.read())
+    await asyncio.sleep(0)
+    connection.nudge()
+    wire.feed(b"onetwo")
+    await reading
+    task = await begun(connection, connection.post(b"head", b""))
+    wire.feed(b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\n")
+    await task
+    wire.feed(b"two")
+
+    assert b"two" == await connection.read()

@@ -264,6 +264,126 @@ async def test_the_limit_to_the_head_does_not_hold_for_the_body(
         assert b"onetwo" == await read_all(upstream)
 
 
+# --- a stream's first content ---
+
+
+QUICK = TimeLimits(connect=1, first_byte=5, first_token=0.05, stall=5, total=5)
+PEEKING = TimeLimits(connect=1, first_byte=5, first_token=5, stall=5, total=5, peek=0.05)
+
+
+def pings(count: int) -> Script:
+    """So many pieces, a hundred a second; then the end."""
+
+    async def run(exchange: Exchange) -> None:
+        for _ in range(count):
+            await exchange.send(b"4\r\nping\r\n")
+            await asyncio.sleep(0.01)
+        await exchange.send(b"0\r\n\r\n")
+
+    return run
+
+
+@pytest.mark.parametrize("script", [silence, stream(then=silence), stream(b"ping", then=pings(500))])
+async def test_the_first_content_has_a_limit_of_its_own(
+    script: Script, server: RawUpstream, client: Upstream
+) -> None:
+    """Before the head, after it, and while only other things come."""
+    server.script(script)
+
+    with pytest.raises(UpstreamTimeout, match=r"no content within 0\.05 s"):
+        async with await opened(client, server, QUICK) as upstream:
+            await read_all(upstream)
+
+
+async def test_once_content_is_here_its_limit_is_over(server: RawUpstream, client: Upstream) -> None:
+    """The rest may take its time."""
+    server.script(stream(b"one", then=pings(30)))
+
+    async with await opened(client, server, QUICK) as upstream:
+        first = await upstream.read()
+        upstream.began()
+        assert b"one" + b"ping" * 30 == first + await read_all(upstream)
+
+
+async def test_a_whole_answer_has_no_first_content(server: RawUpstream, client: Upstream) -> None:
+    """Its limits are those for the head and for all of it."""
+
+    async def late(exchange: Exchange) -> None:
+        await asyncio.sleep(0.3)
+        await answer()(exchange)
+
+    server.script(late)
+
+    assert 200 == (await send(client, server, QUICK)).status
+
+
+@pytest.mark.parametrize("script", [stream(then=silence), stream(b"ping", then=silence)])
+async def test_the_time_for_peeking_ends_once(script: Script, server: RawUpstream, client: Upstream) -> None:
+    """None then, and nothing has happened to the stream; later there is no such limit."""
+    server.script(script)
+
+    async with await opened(client, server, PEEKING) as upstream:
+        pieces = []
+        while (piece := await upstream.peek()) is not None:
+            pieces.append(piece)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(upstream.peek(), 0.5)
+    assert pieces in ([], [b"ping"])
+
+
+async def test_peeking_ends_while_pieces_come(server: RawUpstream, client: Upstream) -> None:
+    """Not only after a silence; no piece is lost by it."""
+    server.script(stream(b"ping", then=pings(60)))
+
+    async with await opened(client, server, PEEKING) as upstream:
+        before = []
+        while (piece := await upstream.peek()) is not None:
+            before.append(piece)
+        rest = await read_all(upstream)
+
+    assert b"ping" * 61 == b"".join(before) + rest
+    assert len(rest) > 4
+
+
+async def test_with_content_here_nobody_peeks(server: RawUpstream, client: Upstream) -> None:
+    """The reader waits for the next piece, however long."""
+    gate = asyncio.Event()
+    server.script(stream(b"one", b"two", gate=gate))
+
+    async with await opened(client, server, PEEKING) as upstream:
+        await upstream.peek()
+        upstream.began()
+        asyncio.get_running_loop().call_later(0.4, gate.set)
+        assert b"two" == await upstream.peek()
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+async def test_a_stream_can_be_waited_for_as_a_whole(
+    wanted: bool, server: RawUpstream, client: Upstream
+) -> None:
+    """Then the limit for whole answers holds, and no longer when it is live again."""
+    server.script(stream(b"ping", then=pings(50)))
+    limits = TimeLimits(connect=1, first_byte=5, stall=5, total=0.1)
+
+    async with await opened(client, server, limits) as upstream:
+        upstream.whole(True)
+        upstream.whole(wanted)
+        if wanted:
+            with pytest.raises(UpstreamTimeout, match=r"no whole answer within 0\.1 s"):
+                await read_all(upstream)
+        else:
+            assert b"ping" * 51 == await read_all(upstream)
+
+
+def test_a_later_attempt_gets_what_is_left() -> None:
+    """Of the time for all of them; never more than its own limits, and streams keep theirs."""
+    general = TimeLimits(connect=10, first_byte=60, first_token=90, stall=300, total=1200, peek=10)
+
+    assert TimeLimits(10, 30, 30, 300, 30, 10) == general.within(30)
+    assert TimeLimits(4, 4, 4, 300, 4, 10) == general.within(4)
+    assert general is general.within(1200)
+
+
 # --- errors with a body ---
 
 

@@ -135,10 +135,11 @@ async def test_who_comes_too_late_to_the_front_is_refused() -> None:
     desk = Desk(seconds=0.05)
     front = await desk.join("a")
     behind = await desk.join("b")
+    desk.clock.now += 0.05  # and nobody at the front stirs
 
     assert "full" == str(await refused(behind))
     assert not front.done()
-    await desk.clock.advance(1)
+    await desk.clock.advance(LOOK_SECONDS)
     await refused(front)
 
 
