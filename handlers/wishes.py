@@ -11,7 +11,7 @@ from services.errors import BadRequest
 
 _TIMEOUT = "x-request-timeout"
 _HOLD = "x-aicore-hold"
-_SDK_TIMEOUTS = ("x-stainless-timeout", "x-server-timeout")
+_SDK_TIMEOUTS = ("x-stainless-timeout", "x-stainless-read-timeout", "x-server-timeout")
 """What the SDKs of OpenAI, Anthropic and Google say by themselves (seconds); what is no number is ignored."""
 
 _SWITCH = {"true": True, "1": True, "false": False, "0": False}

@@ -64,11 +64,15 @@ class GatewayConfig(Config):
 
 
 def _longest_silence(settings: Settings) -> float:
-    """Return how long a caller may have to wait for a byte: every attempt may use up its time limits."""
+    """Return how long a caller may have to wait for a byte: every model asked may use up its time limits.
+
+    The attempts at one share them; after its fallbacks a model may be asked once more.
+    """
     general, own = settings.timeouts, [model.timeouts for model in settings.models.values()]
     limits = [general.first_byte, general.stall, general.total]
     limits += [limit for one in own for limit in (one.first_byte, one.stall, one.total) if limit]
-    return settings.routing.attempts * max(limits)
+    fallbacks = max((len(model.fallbacks) for model in settings.models.values()), default=0)
+    return max(settings.routing.attempts, 2 + fallbacks) * max(limits) + settings.routing.queue_seconds
 
 
 def build_app(settings: Settings) -> Sanic[Any, Any]:

@@ -60,7 +60,8 @@ def cli(context: click.Context) -> None:
 def serve(config: Path | None, **options: Any) -> None:
     """Serve. Ends on Ctrl-C or SIGTERM.
 
-    Running requests may finish; a second signal cuts them. SIGHUP renews the workers one by one.
+    Running requests have drain_seconds (600) to finish; a second signal cuts them. SIGHUP renews the workers
+    one by one.
     """
     from server import runtime
 

@@ -40,13 +40,14 @@ class Routing(Section):
         default=3,
         ge=1,
         le=20,
-        description="How many deployments are tried for one request, the first included.",
+        description="How many attempts one request may take at a model, the first included.",
     )
     cool_down_seconds: float = Field(
         default=30.0,
         ge=0,
         description="The longest rest of a deployment after failures in a row, unless it said so itself; "
-        "the first is a sixteenth of it, each further one twice as long. 0: none.",
+        "the first is a sixteenth of it, each further one twice as long. After a timeout it is at least as "
+        "long as was waited in vain. 0: none.",
     )
     slow_start_seconds: float = Field(
         default=30.0, ge=0, description="How long a deployment's share takes to grow back after a rest."
@@ -56,7 +57,7 @@ class Routing(Section):
         ge=0,
         le=1,
         description="Further attempts as a share of the requests of the last 10 seconds; "
-        "10 a second are always allowed.",
+        "10 a second of each model are always allowed.",
     )
     queue_seconds: float = Field(
         default=10.0,
@@ -76,7 +77,7 @@ class Timeouts(Section):
     first_token: Seconds = Field(default=600.0, description="Seconds until a stream has its first content.")
     stall: Seconds = Field(default=300.0, description="Seconds of silence within an answer.")
     total: Seconds = Field(
-        default=1200.0,
+        default=1260.0,
         description="Seconds for a whole answer, or until a stream begins; all attempts together.",
     )
     peek: Seconds = Field(

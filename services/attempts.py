@@ -28,6 +28,7 @@ from services.errors import (
     CallerLeft,
     GatewayError,
     NoDeployment,
+    OutOfTime,
     Rests,
     UnknownModel,
     UpstreamMissing,
@@ -159,7 +160,7 @@ class Attempts:
                 if not await self._once_more(model, tried, trip, exc, end):
                     raise
             except BaseException:
-                trip.end(CallerLeft("left during an attempt"))
+                trip.end(_given_up(ask))
                 raise
 
     async def _once_more(
@@ -317,6 +318,13 @@ class Attempts:
                 await response.close()
             response = await trip.send(send, await account.tokens.get())
         return response
+
+
+def _given_up(ask: Ask) -> GatewayError:
+    """Return why an attempt is cancelled: the caller has left, or waits no longer."""
+    if time.perf_counter() < ask.deadline:
+        return CallerLeft("left during an attempt")
+    return OutOfTime("the caller's time limit ran out during an attempt")
 
 
 def _judge(trip: Trip, error: GatewayError) -> None:

@@ -39,7 +39,9 @@ ATTEMPTS = Counter("aicore_upstream_attempts", "Calls to deployments.", ["sub_ac
 COALESCED = Counter("aicore_coalesced", "Requests served by another request's upstream call.", ["surface"])
 CACHED = Counter("aicore_cache_hits", "Answers from the response cache.", ["surface"])
 LEFT = Counter("aicore_callers_left", "Callers that hung up before their answer was complete.", ["surface"])
-QUEUED = Counter("aicore_queued", "Requests that waited in line for a deployment.", ["model"])
+QUEUED = Counter(
+    "aicore_queued", "Requests that found no deployment free, and had to wait or were refused.", ["model"]
+)
 UNRETRIED = Counter(
     "aicore_unretried", "Failures not tried again because the retry budget is spent.", ["model"]
 )

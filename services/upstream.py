@@ -52,7 +52,7 @@ class TimeLimits(msgspec.Struct, frozen=True):
     first_byte: float = 600.0
     first_token: float = 600.0
     stall: float = 300.0
-    total: float = 1200.0
+    total: float = 1260.0
     peek: float = 10.0
 
     @property

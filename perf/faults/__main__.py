@@ -7,7 +7,7 @@ import datetime
 import json
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -91,29 +91,16 @@ def main(
 
 
 def _run(chosen: Sequence[Case], logs: Path | None, *, workers: int, with_nginx: bool) -> list[Result]:
-    async def some(cases: Sequence[Case], directory: Path) -> list[Result]:
-        async with standing(cases, directory, workers=workers, with_nginx=with_nginx) as (entry, upstream):
-            await warm_up(cases, entry)
-            return await run(cases, entry, upstream, notify=lambda done: _tell(report.progress(done)))
-
-    async def together(parts: Mapping[Path, Sequence[Case]]) -> list[Result]:
-        done = await asyncio.gather(*(some(cases, directory) for directory, cases in parts.items()))
-        return sorted((result for part in done for result in part), key=lambda one: chosen.index(one.case))
+    async def judged(directory: Path) -> list[Result]:
+        async with standing(chosen, directory, workers=workers, with_nginx=with_nginx) as (entry, upstream):
+            await warm_up(chosen, entry)
+            return await run(chosen, entry, upstream, notify=lambda done: _tell(report.progress(done)))
 
     _tell(f"{len(chosen)} cases, {CASES_PER_SECOND:g} begun a second; the longest take 90 s")
     with tempfile.TemporaryDirectory(prefix="perf-faults-") as temporary:
-        return asyncio.run(together(_parts(chosen, logs.resolve() if logs else Path(temporary))))
-
-
-def _parts(chosen: Sequence[Case], directory: Path) -> dict[Path, list[Case]]:
-    """Which cases share a gateway: a dozen outages spend its retry budget, as they should."""
-    parts: dict[Path, list[Case]] = {}
-    for case in chosen:
-        name = "others" if case.scenario.requests == 1 else "outages"
-        parts.setdefault(directory / name, []).append(case)
-    for part in parts:
-        part.mkdir(parents=True, exist_ok=True)
-    return parts
+        directory = logs.resolve() if logs else Path(temporary)
+        directory.mkdir(parents=True, exist_ok=True)
+        return asyncio.run(judged(directory))
 
 
 def _tell(line: str) -> None:

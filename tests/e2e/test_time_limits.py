@@ -12,6 +12,7 @@ from typing import Any
 
 import anthropic
 import httpx
+import httpx2
 import openai
 import pytest
 from anthropic import Anthropic
@@ -40,7 +41,12 @@ UNREACHABLE = "gpt-4.1-nano"
 HEADER = "x-request-timeout"
 SHARED_HEADERS = ["x-request-timeout", "x-stainless-timeout", "x-stainless-read-timeout", "x-server-timeout"]
 
-FIRST_BYTE, FIRST_TOKEN, STALL, TOTAL = "gpt-5-mini", "gpt-5.3-codex", "amazon--nova-pro", "gpt-4.1-mini"
+FIRST_BYTE, FIRST_TOKEN, STALL, TOTAL = (
+    "gpt-5-mini",
+    "anthropic--claude-4.5-haiku",
+    "amazon--nova-pro",
+    "gpt-4.1-mini",
+)
 """Each has a limit of its own, of half a second."""
 OWN = 0.5
 
@@ -105,7 +111,7 @@ def timed(call: Callable[[], httpx.Response]) -> tuple[httpx.Response, float]:
 
 # --- what the caller allows -------------------------------------------------------------------------
 
-_MESSAGES = [{"role": "user", "content": TEXT}]
+_MESSAGES: Any = [{"role": "user", "content": TEXT}]
 # Surface → path, body, and what its 504 says.
 SURFACES: dict[str, tuple[str, dict[str, Any], Callable[[Any], bool]]] = {
     "chat": (CHAT, {"messages": _MESSAGES}, lambda body: body["error"]["code"] == "deadline_exceeded"),
@@ -226,11 +232,10 @@ WAITS = {
     "in a whole answer": Wait(("stall", 3), stream=False),
     "a slow head": Wait(("slow", 30), stream=False),
     "while connecting": Wait(model=UNREACHABLE),
-    "in the pause before a retry": Wait(("500", 0), model="gpt-5-mini", stream=False),
 }
 
 
-@pytest.mark.parametrize("name", [name for name in WAITS if name != "in the pause before a retry"])
+@pytest.mark.parametrize("name", WAITS)
 def test_the_time_runs_out_anywhere(stack: Stack, http: httpx.Client, name: str) -> None:
     """Wherever the request is by then: 504 in time, and the upstream is closed within 200 ms."""
     wait = WAITS[name]
@@ -245,18 +250,20 @@ def test_the_time_runs_out_anywhere(stack: Stack, http: httpx.Client, name: str)
     assert SHORT - 0.05 <= took < SHORT + SLACK
 
 
-def test_no_attempt_that_cannot_end_in_time(stack: Stack, http: httpx.Client) -> None:
-    """A failure that took most of the time is told as it is, not tried again."""
-    stack.tenant.set_fault("slow", arg=0.4)
-    stack.tenant.set_fault("500")
-    answer, took = timed(lambda: ask(http, "chat", "gpt-5-mini", stream=False, **{HEADER: str(SHORT)}))
+def test_no_attempt_for_which_there_is_no_time(stack: Stack, http: httpx.Client) -> None:
+    """A pause that outlasts the caller is not begun: the failure is told as it is, in time."""
+    stack.tenant.set_fault("500", model="gpt-5-mini")
+    answers = [
+        timed(lambda: ask(http, "chat", "gpt-5-mini", stream=False, **{HEADER: "0.05"})) for _ in range(5)
+    ]
 
-    assert answer.status_code in (500, 502, 503, 504, 200)
-    assert took < SHORT + SLACK
+    assert {500, 502, 504} >= {answer.status_code for answer, _ in answers}
+    assert max(took for _, took in answers) < 0.05 + SLACK
+    assert closed(stack)
 
 
 def test_the_time_runs_out_in_the_line(stack: Stack, http: httpx.Client) -> None:
-    """Who waits for a deployment with a limit waits no longer than allowed, and leaves no place behind."""
+    """Who waits for a deployment hears in time that there is no room, and leaves no place behind."""
     stack.tenant.set_pace(chunk_interval_ms=100)
     body = chat(TEXT, model=NARROW, stream=True)
     with RawCaller(Way.to(stack.gateway), CHAT, body) as inside:
@@ -264,8 +271,9 @@ def test_the_time_runs_out_in_the_line(stack: Stack, http: httpx.Client) -> None
         answer, took = timed(lambda: ask(http, "chat", NARROW, stream=True, **{HEADER: str(SHORT)}))
         sent = stack.tenant.stats()["requests"]
 
-    assert (504, "deadline_exceeded") == (answer.status_code, answer.json()["error"]["code"])
-    assert SHORT - 0.05 <= took < SHORT + SLACK
+    assert (503, "overloaded") == (answer.status_code, answer.json()["error"]["code"])
+    assert answer.headers["retry-after"]
+    assert SHORT / 2 <= took < SHORT + SLACK
     assert 1 == sent
     assert closed(stack)
 
@@ -302,14 +310,14 @@ def test_the_time_of_one_who_shares(stack: Stack, stream: bool) -> None:
 
 def sdk_openai(stack: Stack, stream: bool) -> None:
     with stack.openai(timeout=SHORT) as sdk:
-        answer: Any = sdk.chat.completions.create(model="gpt-5", messages=_MESSAGES, stream=stream)  # type: ignore[call-overload]
+        answer: Any = sdk.chat.completions.create(model="gpt-5", messages=_MESSAGES, stream=stream)
         list(answer)
 
 
 def sdk_anthropic(stack: Stack, stream: bool) -> None:
     with Anthropic(base_url=stack.gateway.url, api_key=CLIENT_KEY, max_retries=0, timeout=SHORT) as sdk:
         model = "anthropic--claude-4.8-opus"
-        answer: Any = sdk.messages.create(model=model, max_tokens=99, messages=_MESSAGES, stream=stream)  # type: ignore[call-overload]
+        answer: Any = sdk.messages.create(model=model, max_tokens=99, messages=_MESSAGES, stream=stream)
         list(answer)
 
 
@@ -328,7 +336,7 @@ def sdk_google(stack: Stack, stream: bool) -> None:
 SDKS: dict[str, tuple[Callable[[Stack, bool], None], tuple[type[Exception], ...]]] = {
     "openai": (sdk_openai, (openai.APITimeoutError, openai.InternalServerError)),
     "anthropic": (sdk_anthropic, (anthropic.APITimeoutError, anthropic.InternalServerError)),
-    "google-genai": (sdk_google, (httpx.TimeoutException, errors.ServerError)),
+    "google-genai": (sdk_google, (httpx2.TimeoutException, errors.ServerError)),
 }
 
 
@@ -353,12 +361,12 @@ def test_an_sdk_understands_the_504(stack: Stack) -> None:
     heads = {HEADER: str(SHORT)}
     model = "anthropic--claude-4.8-opus"
     with stack.openai() as sdk, pytest.raises(openai.InternalServerError) as of_openai:
-        sdk.chat.completions.create(model="gpt-5", messages=_MESSAGES, extra_headers=heads)  # type: ignore[arg-type]
+        sdk.chat.completions.create(model="gpt-5", messages=_MESSAGES, extra_headers=heads)
     with (
         Anthropic(base_url=stack.gateway.url, api_key=CLIENT_KEY, max_retries=0) as claude,
         pytest.raises(anthropic.InternalServerError) as of_anthropic,
     ):
-        claude.messages.create(model=model, max_tokens=9, messages=_MESSAGES, extra_headers=heads)  # type: ignore[arg-type]
+        claude.messages.create(model=model, max_tokens=9, messages=_MESSAGES, extra_headers=heads)
 
     assert (504, "deadline_exceeded") == (of_openai.value.status_code, of_openai.value.code)
     assert 504 == of_anthropic.value.status_code
@@ -375,7 +383,6 @@ def test_an_sdk_understands_the_504(stack: Stack) -> None:
         (FIRST_TOKEN, "slow-token", 30, True),
         (STALL, "stall", 0, True),
         (TOTAL, "silence", None, False),
-        (TOTAL, "silence", None, True),
         (TOTAL, "stall", 2, False),
     ],
 )
@@ -384,8 +391,7 @@ def test_a_models_own_limit(
 ) -> None:
     """504 that names the upstream's lateness, after as many attempts as the limits allow; all closed."""
     stack.tenant.set_fault(fault, **({} if arg is None else {"arg": arg}))
-    surface = "responses" if model == FIRST_TOKEN else "chat"
-    answer, took = timed(lambda: ask(http, surface, model, stream=stream))
+    answer, took = timed(lambda: ask(http, "chat", model, stream=stream))
 
     assert (504, "upstream_timeout") == (answer.status_code, answer.json()["error"]["code"])
     assert took < 3 * (OWN + SLACK)
@@ -415,7 +421,7 @@ def test_others_are_not_limited_by_it(stack: Stack, http: httpx.Client) -> None:
 
 
 def test_what_is_held_goes_out_after_the_peek(stack: Stack, http: httpx.Client) -> None:
-    """A model that thinks longer than the peek: its opening comes after that time, the content when it comes."""
+    """A model that thinks longer than the peek: first its opening comes, then the content when it may."""
     stack.tenant.set_fault("slow-token", arg=2)
     body = chat("echo: at last", model="anthropic--claude-4.8-opus", stream=True)
     arrived: list[float] = []

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import time
 import json
+import time
 from collections import Counter
 from types import SimpleNamespace
 
@@ -41,6 +41,7 @@ RETRIED: dict[str, Step] = {
     "502": (502, b"<html>"),
     "503": (503, b"no healthy upstream"),
     "504": (504, b"upstream request timeout"),
+    "529": (529, error()),
     "404": (404, error()),
     "403": (403, b"RBAC: access denied"),
     "no json": (200, b"<html>"),

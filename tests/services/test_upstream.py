@@ -366,6 +366,7 @@ async def test_a_stream_can_be_waited_for_as_a_whole(
     limits = TimeLimits(connect=1, first_byte=5, stall=5, total=0.1)
 
     async with await opened(client, server, limits) as upstream:
+        upstream.began()
         upstream.whole(True)
         upstream.whole(wanted)
         if wanted:

@@ -7,6 +7,7 @@ nobody here knows survive both ways.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from functools import lru_cache
 from typing import Any
 
@@ -25,6 +26,7 @@ from services.translation.through.chat_messages import without_extensions
 from services.translation.through.relay import FrameRelay, says_more
 
 _TRUE = msgspec.Raw(b"true")
+_CALLED = "tool_calls"
 _encode = msgspec.json.encode
 
 
@@ -57,6 +59,7 @@ class _Open(msgspec.Struct):
 
 _chunk = msgspec.json.Decoder(_Chunk)
 _open = msgspec.json.Decoder(_Open)
+_choices = msgspec.json.Decoder(list[Fields])
 _ROLE = frozenset({"role"})
 _METADATA = frozenset({"index", "delta", "logprobs", "content_filter_results", "content_filter_offsets"})
 """Members of a choice that are no content."""
@@ -124,10 +127,10 @@ def read_answer(body: bytes, *, model: str, finish_fix: bool = False) -> Answer:
     if not seen.choices:
         raise UpstreamBroken("the upstream's answer has no choices")
     body = _named(body, seen.model, model)
-    if finish_fix and any(_mislabelled(choice, choice.message) for choice in seen.choices):
-        members = f.decoder.decode(body)
-        body = _encode(members | {"choices": _relabelled(members["choices"])})
-    reasons = (choice.finish_reason for choice in seen.choices)
+    reasons = [choice.finish_reason for choice in seen.choices]
+    if finish_fix and (wrong := [at for at, one in enumerate(seen.choices) if _mislabelled(one)]):
+        body = _relabelled(body, wrong)
+        reasons = [_CALLED if at in wrong else reason for at, reason in enumerate(reasons)]
     return Answer(body=body, usage=seen.usage, finish_reason=next(filter(None, reasons), ""))
 
 
@@ -137,7 +140,7 @@ def _named(data: bytes, given: str | None, public: str) -> bytes:
         return data
     if given is not None and data.count(_member(given)) == 1:  # unescaped quotes: not inside a JSON string
         return data.replace(_member(given), _member(public))
-    return _encode(f.decoder.decode(data) | {"model": f.raw(public)})
+    return _encode(f.decoded(f.decoder, data, f.ANSWER) | {"model": f.raw(public)})
 
 
 @lru_cache(maxsize=1024)
@@ -145,18 +148,19 @@ def _member(model: str) -> bytes:
     return b'"model":' + _encode(model)
 
 
-def _mislabelled(choice: _Choice, part: _Delta | None) -> bool:
+def _mislabelled(choice: _Choice) -> bool:
     """Whether tool calls are there although the finish reason says `stop` (wire §4.6)."""
-    return choice.finish_reason == "stop" and part is not None and bool(part.tool_calls)
+    said = choice.message
+    return choice.finish_reason == "stop" and said is not None and bool(said.tool_calls)
 
 
-def _relabelled(choices: msgspec.Raw) -> msgspec.Raw:
-    out = []
-    for choice in msgspec.json.decode(choices, type=list[dict[str, Any]]):
-        called = (choice.get("message") or {}).get("tool_calls")
-        stopped = choice.get("finish_reason") == "stop"
-        out.append({**choice, "finish_reason": "tool_calls"} if called and stopped else choice)
-    return f.raw(out)
+def _relabelled(data: bytes, wrong: Collection[int]) -> bytes:
+    """Return an answer or a frame that says of the choices at these places that calls ended them."""
+    members = f.decoded(f.decoder, data, f.ANSWER)
+    choices = f.decoded(_choices, members["choices"], f.ANSWER)
+    for at in wrong:
+        choices[at]["finish_reason"] = f.raw(_CALLED)
+    return _encode(members | {"choices": f.raw(choices)})
 
 
 # --- stream ----------------------------------------------------------------------------------------
@@ -215,8 +219,8 @@ class ChatRelay(FrameRelay):
             self.began = _begins(data)
         if chunk.usage is not None:
             data = self._without_usage(data)
-        for choice in chunk.choices:
-            data = self._track(choice, data)
+        if wrong := [at for at, choice in enumerate(chunk.choices) if self._follow(choice)]:
+            data = _relabelled(data, wrong)
         if self._filter_results is not f.ABSENT:
             data = self._merge_filter_results(data)
         self._last = data = self._renamed(data, chunk)
@@ -233,22 +237,20 @@ class ChatRelay(FrameRelay):
             return b""
         return event(self._renamed(data, chunk)) if chunk.model else b""
 
-    def _track(self, choice: _Choice, data: bytes) -> bytes:
-        """Follow the choice to its end; return the frame, with a wrong finish reason put right."""
+    def _follow(self, choice: _Choice) -> bool:
+        """Follow the choice to its end; return whether it is told with a wrong finish reason (wire §4.6)."""
         index = choice.index
         if self._finish_fix and choice.delta is not None and choice.delta.tool_calls:
             self._with_tools.add(index)
         if not choice.finish_reason:
             if index not in self._finished:
                 self._unfinished.add(index)
-            return data
+            return False
         self._unfinished.discard(index)
         self._finished.add(index)
-        self.finish_reason = choice.finish_reason
-        if choice.finish_reason == "stop" and index in self._with_tools:
-            self.finish_reason = "tool_calls"
-            return _rebuilt(data, finish_of=index)
-        return data
+        wrong = choice.finish_reason == "stop" and index in self._with_tools
+        self.finish_reason = _CALLED if wrong else choice.finish_reason
+        return wrong
 
     def _renamed(self, data: bytes, chunk: _Chunk) -> bytes:
         if not self._wants_usage:
@@ -258,19 +260,19 @@ class ChatRelay(FrameRelay):
         return _named(data, chunk.model, self._model)
 
     def _merge_filter_results(self, data: bytes) -> bytes:
-        members = f.decoder.decode(data)
+        members = f.decoded(f.decoder, data, f.FRAME)
         members.setdefault("prompt_filter_results", self._filter_results)
         self._filter_results = f.ABSENT
         return _encode(members)
 
     def _without_usage(self, data: bytes) -> bytes:
         """Take usage off a frame with choices: it is told once, at the end, to those who asked (trap 8)."""
-        members = f.decoder.decode(data)
+        members = f.decoded(f.decoder, data, f.FRAME)
         self._usage_held = msgspec.Raw(bytes(members.pop("usage")))
         return _encode(members)
 
     def _usage_frame(self) -> bytes:
-        members = f.decoder.decode(self._last)
+        members = f.decoded(f.decoder, self._last, f.FRAME)
         members["choices"] = msgspec.Raw(b"[]")
         members["usage"] = self._usage_held
         return event(_encode(members))
@@ -281,11 +283,3 @@ def _begins(data: bytes) -> bool:
     return any(
         says_more(choice, _METADATA) or says_more(choice.get("delta") or {}, _ROLE) for choice in choices
     )
-
-
-def _rebuilt(data: bytes, *, finish_of: int) -> bytes:
-    members = msgspec.json.decode(data, type=dict[str, Any])
-    for choice in members["choices"]:
-        if choice.get("index", 0) == finish_of:
-            choice["finish_reason"] = "tool_calls"
-    return _encode(members)

@@ -225,7 +225,7 @@ class _Seen:
         for own, public in self._renames:
             if data.count(own) == 1:  # unescaped quotes: cannot be inside a JSON string
                 return data.replace(own, public)
-        members = f.decoder.decode(data)
+        members = f.decoded(f.decoder, data, f.FRAME)
         members["modelVersion"] = msgspec.Raw(self._model)
         return _encode(members)
 

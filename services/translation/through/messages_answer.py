@@ -10,10 +10,10 @@ import msgspec
 from services.errors import GatewayError, UpstreamBroken
 from services.translation import fields as f
 from services.translation.callers.messages_answer import SSE, STOP_REASONS, Framing
-from services.translation.fields import ABSENT, Fields
+from services.translation.fields import ABSENT
 from services.translation.replies import Answer, Usage
 from services.translation.through.relay import FrameRelay, says_more
-from services.translation.upstreams.bedrock import reported
+from services.translation.upstreams.bedrock import reported_in
 
 _START = "the upstream's message_start"
 _METRICS = "amazon-bedrock-invocationMetrics"
@@ -108,7 +108,7 @@ def read_answer(body: bytes, *, form: Form, model: str) -> Answer:
     members = f.decoded(f.decoder, body, f.ANSWER)
     seen = f.decoded(_message, body, f.ANSWER)
     if not f.present(seen.content) or not seen.stop_reason:
-        raise reported(msgspec.json.decode(body)) or UpstreamBroken("the upstream's answer is not complete")
+        raise reported_in(body, f.ANSWER) or UpstreamBroken("the upstream's answer is not complete")
     members["model"] = f.raw(model)
     if not form.metrics:
         members.pop(_METRICS, None)
@@ -163,7 +163,7 @@ class MessagesRelay(FrameRelay):
     def _noted(self, frame: _Frame, data: bytes) -> bytes:
         """Note what the frame says of the answer; return it as the caller may see it. Raises its error."""
         if frame.type in ("", "error"):
-            raise reported(msgspec.json.decode(data)) or UpstreamBroken("a frame of the upstream has no type")
+            raise reported_in(data, f.FRAME) or UpstreamBroken("a frame of the upstream has no type")
         self._tally.add(frame.usage)
         if frame.delta is not None and frame.delta.stop_reason:
             self.finish_reason = _REASONS.get(frame.delta.stop_reason, frame.delta.stop_reason)
@@ -171,7 +171,7 @@ class MessagesRelay(FrameRelay):
             data = self._renamed(frame, data)
         self.done = frame.type == "message_stop"
         if len(frame.metrics) and not self._form.metrics:
-            members = f.decoder.decode(data)
+            members = f.decoded(f.decoder, data, f.FRAME)
             del members[_METRICS]
             data = _encode(members)
         return data
@@ -180,7 +180,7 @@ class MessagesRelay(FrameRelay):
         """Put the public name into the message that opens the stream (trap 9)."""
         message = f.decoded(f.decoder, frame.message, _START)
         self._tally.add(f.decoded(_start, frame.message, _START).usage)
-        members: Fields = f.decoder.decode(data)
+        members = f.decoded(f.decoder, data, f.FRAME)
         members["message"] = f.raw(message | {"model": f.raw(self._model)})
         return _encode(members)
 
