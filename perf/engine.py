@@ -73,6 +73,10 @@ class Exchange:
             self.failure, self.detail = failure, detail[:300]
 
 
+IDLE_SECONDS = 5.0
+"""How long an idle connection is used again, as the SDKs' HTTP client has it: a server may close an older one
+in the moment in which a request is sent on it."""
+
 MAX_GAPS = 100_000
 """Inter-token gaps kept of one stream; a longer one still counts its chunks."""
 
@@ -85,6 +89,7 @@ class Connection(asyncio.Protocol):
         self._reader = AnswerReader()
         self._transport: asyncio.Transport | None = None
         self.exchange: Exchange | None = None
+        self.idle_since = 0.0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The peer accepted."""
@@ -280,9 +285,10 @@ class Engine:
         """Send now, or as soon as a connection is free."""
         while self._idle:
             connection = self._idle.pop()
-            if connection.usable:
+            if connection.usable and _now() - connection.idle_since < IDLE_SECONDS:
                 connection.send(exchange)
                 return
+            connection.abort()
         if len(self._waiting) >= self._backlog_limit:
             exchange.fail("overload", "the generator's backlog is full")
             exchange.ended = _now()
@@ -338,6 +344,7 @@ class Engine:
         if self._waiting:
             connection.send(self._waiting.popleft())
         else:
+            connection.idle_since = _now()
             self._idle.append(connection)
 
     def finished(self, connection: Connection, exchange: Exchange) -> None:

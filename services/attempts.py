@@ -7,6 +7,7 @@ long as the caller has not been sent a byte. What may follow which failure is sa
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import time
 from collections.abc import Awaitable, Callable, Hashable, Mapping
@@ -76,6 +77,7 @@ class Attempts:
         self._accounts = accounts
         self._upstream = upstream
         self._options = options
+        self._general = options.limits.within(math.inf)
         self._new_budget = budget
         self._budgets: dict[str, RetryBudget] = {}
         self._lines = lines
@@ -207,6 +209,9 @@ class Attempts:
         try:
             if until is None:
                 return pick(insists=bool(tried))
+            if not self._lines.waiting:  # nearly always, and nobody is overtaken then
+                with suppress(Busy):
+                    return pick()
             # Who can be asked only here must not keep those waiting who can be asked elsewhere as well.
             able = (one.origin for one in model.candidates if self._balancer.slot(one) not in avoided)
             return await self._in_line(model.name, (model.name, *able), pick, until)
@@ -252,7 +257,7 @@ class Attempts:
     def _limits(self, model: Model) -> TimeLimits:
         general, own = self._options.limits, model.options.timeouts
         if own == _NO_LIMITS:
-            return general
+            return self._general
         return TimeLimits(
             connect=own.connect or general.connect,
             first_byte=own.first_byte or general.first_byte,
@@ -260,7 +265,7 @@ class Attempts:
             stall=own.stall or general.stall,
             total=own.total or general.total,
             peek=general.peek,
-        )
+        ).within(math.inf)
 
     async def _fetch_from(self, trip: Trip) -> Reply:
         answer = await self._with_token(trip, self._upstream.send)

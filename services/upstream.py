@@ -62,9 +62,8 @@ class TimeLimits(msgspec.Struct, frozen=True):
         return min(_WATCH_SECONDS, shortest / 4)
 
     def within(self, seconds: float) -> TimeLimits:
-        """Return the limits for an attempt that has only so much time."""
-        if seconds >= self.total:
-            return self
+        """Return the limits for an attempt that has only so much time; none is longer than `total`."""
+        seconds = min(seconds, self.total)
         return TimeLimits(
             connect=min(self.connect, seconds),
             first_byte=min(self.first_byte, seconds),

@@ -190,6 +190,13 @@ class Conversation(msgspec.Struct, frozen=True):
         for turn in self.turns:
             yield from turn.blocks
 
+    def parts(self) -> Iterator[Block]:
+        """Yield every block, and behind a result what it holds."""
+        for block in self.blocks():
+            yield block
+            if isinstance(block, ToolResult):
+                yield from block.content
+
 
 SETTINGS: Mapping[str, Any] = {
     "temperature": float,

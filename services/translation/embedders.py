@@ -69,15 +69,10 @@ def nvidia(out: Fields, dropped: tuple[str, ...]) -> tuple[Fields, tuple[str, ..
         raise BadRequest(
             "'dimensions' cannot be honoured: this model's vectors have one length", param="dimensions"
         )
-    given = out["input"]
-    if f.first_byte(given) == b'"':
-        given = msgspec.Raw(b"[" + bytes(given) + b"]")
     lost = ("user",) if f.present(out.get("user", f.ABSENT)) else ()
     kept = {name: raw for name, raw in out.items() if name != "user"}
-    return {"input_type": f.raw("passage"), "truncate": f.raw("NONE"), **kept, "input": given}, (
-        *dropped,
-        *lost,
-    )
+    added = {"input_type": f.raw("passage"), "truncate": f.raw("NONE")}
+    return {**added, **kept, "input": f.listed(out["input"])}, (*dropped, *lost)
 
 
 # --- Titan: one text a call ----------------------------------------------------------------------------

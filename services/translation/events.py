@@ -230,7 +230,7 @@ class _Assembly:
             citations=tuple(self._citations),
         )
 
-    # A table and no chain of cases: an answer is a handful of events, and this is where most of its time went.
+    # A table and no chain of cases: most of the time that an answer took was spent there.
     _TAKE: ClassVar[Mapping[type[Event], Callable[[Any, Any], None]]] = {
         TextPiece: _piece,
         ThinkingPiece: _piece,

@@ -109,6 +109,11 @@ def first_byte(raw: msgspec.Raw) -> bytes:
     return bytes(memoryview(raw)[:1])
 
 
+def listed(raw: msgspec.Raw) -> msgspec.Raw:
+    """Return an array as it is, anything else as an array of one."""
+    return raw if first_byte(raw) == b"[" else msgspec.Raw(b"[" + bytes(raw) + b"]")
+
+
 def raw(value: object) -> msgspec.Raw:
     """Return the value as encoded JSON."""
     return msgspec.Raw(_encode(value))

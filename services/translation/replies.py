@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from services.errors import GatewayError, UpstreamError
+from services.errors import BadRequest, GatewayError, UpstreamError
 from services.translation.capabilities import ModelFacts
 from services.translation.fields import Fields
 
@@ -26,6 +26,18 @@ class Inline(msgspec.Struct, frozen=True):
 
     media_type: str
     data: str
+
+
+def inline(url: str, fetched: Mapping[str, Inline], place: str) -> Inline:
+    """Return what was fetched for a URL that stands at `place`. Raises BadRequest where nothing was."""
+    try:
+        return fetched[url]
+    except KeyError:
+        raise BadRequest(
+            "remote images and documents are not fetched here; send the data itself, base64-encoded",
+            param=place,
+            code="remote_media",
+        ) from None
 
 
 def _unminted() -> tuple[str, int]:

@@ -7,9 +7,17 @@ signature is only ever shown to the dialect that made it.
 
 from __future__ import annotations
 
-from services.translation.conversation import Redacted, Thinking
+from collections.abc import Iterable, Sequence
+from itertools import zip_longest
+
+import msgspec
+
+from services.translation.conversation import Block, Redacted, Thinking, ToolUse
 
 CLAUDE = "claude"
+CALL_SIGNER = "gemini"
+"""The only upstream that signs calls (wire §5.4); for callers the proof travels in an empty thought."""
+
 _SEAL = "aicore."
 
 
@@ -30,3 +38,20 @@ def replayable(block: Thinking | Redacted, *origins: str) -> bool:
     """Whether the upstream that speaks one of `origins` takes this block back."""
     signed = block.data if isinstance(block, Redacted) else block.signature
     return bool(signed) and block.origin in origins
+
+
+def with_call_signatures(blocks: Sequence[Block]) -> Iterable[Block]:
+    """Yield the blocks; calls have the signature back that travelled in the empty thought before them."""
+    signature = ""
+    for block, after in zip_longest(blocks, blocks[1:]):
+        if isinstance(block, Thinking) and _signs(block, after):
+            signature = block.signature
+        elif isinstance(block, ToolUse) and signature:
+            yield msgspec.structs.replace(block, signature=signature)
+            signature = ""
+        else:
+            yield block
+
+
+def _signs(block: Thinking, after: Block | None) -> bool:
+    return not block.text and block.origin == CALL_SIGNER and isinstance(after, ToolUse)

@@ -6,9 +6,9 @@ Which dialects there are stands in the tables of `callers`, `upstreams` and `thr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
-from typing import cast
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial, wraps
+from typing import ParamSpec, TypeVar, cast
 
 import msgspec
 
@@ -21,7 +21,7 @@ from services.translation.efforts import effort_of
 from services.translation.estimate import estimated_tokens
 from services.translation.events import Counted, Event, Started, Stopped, TextPiece, ToolOpened
 from services.translation.fields import ABSENT, Fields, present, read
-from services.translation.replies import Answer, Inline, Prepared, Relay, Target, Usage
+from services.translation.replies import Answer, Inline, Prepared, Relay, Target, Usage, inline
 from services.translation.rules import deterministic, suited
 from services.translation.structured import Unwrapping, emulated
 from services.translation.through import THROUGH
@@ -37,13 +37,31 @@ _FETCHES_ITSELF = frozenset(
 _CONTENTS: Mapping[str, str] = {"responses": "input", "gemini": "contents", "completions": "prompt"}
 """Surface → the field that holds the conversation, where it is not `messages`."""
 
-_URL_MARKS = (b"://", b":\\/\\/")
-"""What every URL has, as JSON may write it."""
+_URL_MARKS = (b'"http', b'"HTTP')
+"""How a string begins that is a URL. Inside of other strings a backslash stands before it."""
+_BACKSLASH = ord("\\")
 
 MAX_WHOLE_BYTES = 64 * 1024 * 1024
 """Of a whole answer that is replayed as a stream."""
 
+P = ParamSpec("P")
+R = TypeVar("R")
 
+
+def _not_too_deep(translate: Callable[P, R]) -> Callable[P, R]:
+    """Refuse what is nested so deeply that it can be decoded, but not walked through or encoded again."""
+
+    @wraps(translate)
+    def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return translate(*args, **kwargs)
+        except RecursionError as exc:
+            raise BadRequest("the request body is nested too deeply") from exc
+
+    return guarded
+
+
+@_not_too_deep
 def prepare(body: Fields, target: Target, *, surface: str, stream: bool) -> Prepared:
     """Return the request for the model's deployments, and how their answers come back.
 
@@ -56,21 +74,33 @@ def prepare(body: Fields, target: Target, *, surface: str, stream: bool) -> Prep
     caller = CALLERS[surface]
     conversation = msgspec.structs.replace(caller.parse(body), stream=stream)
     upstream = _upstream_for(surface, conversation, target.facts)
-    inline = inlined(conversation, target.fetched, field=_CONTENTS.get(surface, "messages"))
-    conversation = suited(inline, target.facts, target.defaults, takes=upstream.takes)
+    conversation = inlined(conversation, target.fetched, field=_CONTENTS.get(surface, "messages"))
+    conversation = suited(conversation, target.facts, target.defaults, takes=upstream.takes)
     return _Journey(caller, upstream, conversation, target).prepared()
 
 
+@_not_too_deep
 def remote_urls(body: Fields, *, surface: str, facts: ModelFacts) -> tuple[str, ...]:
     """Return the URLs of pictures and documents that have to be fetched for this model. Raises BadRequest."""
     if surface not in CALLERS or (surface, facts.dialect) in _FETCHES_ITSELF:
         return ()
-    if not any(mark in data for data in map(bytes, body.values()) for mark in _URL_MARKS):
+    if not any(_may_name_urls(bytes(raw)) for raw in body.values()):
         return ()  # nearly always, and far cheaper than reading the conversation
-    found = (media.url for block in CALLERS[surface].parse(body).blocks() for media in _media(block))
-    return tuple(dict.fromkeys(url for url in found if url))
+    return tuple(dict.fromkeys(_urls(CALLERS[surface].parse(body))))
 
 
+def _may_name_urls(data: bytes) -> bool:
+    """Whether a string begins as a URL does."""
+    for mark in _URL_MARKS:
+        at = data.find(mark)
+        while at >= 0:
+            if data[at - 1] != _BACKSLASH:
+                return True
+            at = data.find(mark, at + 1)
+    return False
+
+
+@_not_too_deep
 def count_tokens(body: Fields, *, surface: str) -> int:
     """Return about how many input tokens the request has. Raises BadRequest."""
     return estimated_tokens(CALLERS[surface].parse(body))
@@ -136,7 +166,7 @@ def inlined(
 
     Raises BadRequest for other URLs; `field` is where the caller wrote them.
     """
-    if not any(media.url for block in conversation.blocks() for media in _media(block)):
+    if not any(_urls(conversation)):
         return conversation
     turns = tuple(
         Turn(turn.role, tuple(_inlined(block, fetched, field) for block in turn.blocks))
@@ -145,12 +175,8 @@ def inlined(
     return msgspec.structs.replace(conversation, turns=turns)
 
 
-def _media(block: Block) -> tuple[Image | Document, ...]:
-    if isinstance(block, Image | Document):
-        return (block,)
-    if isinstance(block, ToolResult):
-        return tuple(part for part in block.content if isinstance(part, Image | Document))
-    return ()
+def _urls(conversation: Conversation) -> Iterator[str]:
+    return (part.url for part in conversation.parts() if isinstance(part, Image | Document) and part.url)
 
 
 def _inlined(block: Block, fetched: Mapping[str, Inline], field: str) -> Block:
@@ -161,13 +187,7 @@ def _inlined(block: Block, fetched: Mapping[str, Inline], field: str) -> Block:
         return msgspec.structs.replace(block, content=content)
     if not isinstance(block, Image | Document) or not block.url:
         return block
-    data = fetched.get(block.url)
-    if data is None:
-        raise BadRequest(
-            "remote images and documents are not fetched here; send the data itself, base64-encoded",
-            param=field,
-            code="remote_media",
-        )
+    data = inline(block.url, fetched, field)
     return msgspec.structs.replace(block, url="", media_type=data.media_type, data=data.data)
 
 

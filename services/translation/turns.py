@@ -30,21 +30,26 @@ from services.translation.conversation import (
     ToolResult,
     Turn,
 )
-from services.translation.fields import UNREADABLE
+from services.translation.fields import UNREADABLE, decoder
 from services.translation.signatures import replayable
 
 FILLER = Text(".")
 """Says nothing, where an upstream wants the user to have said something (wire §8.2)."""
 
-_Members = dict[str, msgspec.Raw]
 _Thought = Thinking | Redacted
+
+
+class _Freeform(msgspec.Struct):
+    input: str
+
+
 _NO_PARAMETERS: Mapping[str, Any] = {"type": "object", "properties": {}}
 _FREEFORM: Mapping[str, Any] = {
     "type": "object",
     "properties": {"input": {"type": "string"}},
     "required": ["input"],
 }
-_members = msgspec.json.Decoder(_Members)
+_freeform = msgspec.json.Decoder(_Freeform)
 _IMAGES: Mapping[str, str] = {
     "image/png": "png",
     "image/jpeg": "jpeg",
@@ -168,7 +173,7 @@ def arguments_object(arguments: str) -> msgspec.Raw:
     if not arguments.strip():
         return msgspec.Raw(b"{}")
     try:
-        _members.decode(arguments)
+        decoder.decode(arguments)
     except UNREADABLE:
         return msgspec.Raw(msgspec.json.encode({"_raw": arguments}))
     return msgspec.Raw(arguments.encode())
@@ -177,6 +182,14 @@ def arguments_object(arguments: str) -> msgspec.Raw:
 def parameters(tool: Tool) -> Mapping[str, Any]:
     """Return the JSON Schema of a tool's arguments; a freeform tool takes one string, `input`."""
     return _FREEFORM if tool.freeform else tool.schema or _NO_PARAMETERS
+
+
+def freeform_input(arguments: str) -> str:
+    """Return the text in the arguments of a freeform tool; what does not keep to the form is text itself."""
+    try:
+        return _freeform.decode(arguments).input
+    except UNREADABLE:
+        return arguments
 
 
 # --- what cannot be said -----------------------------------------------------------------------------
@@ -205,14 +218,13 @@ def check_inputs(conversation: Conversation, facts: ModelFacts) -> None:
     """Raise BadRequest for pictures, PDFs and sound that the model is known not to take."""
     if not facts.inputs:
         return
-    for block in conversation.blocks():
-        for part in block.content if isinstance(block, ToolResult) else (block,):
-            kind = _kind(part)
-            if kind and kind not in facts.inputs:
-                raise BadRequest(
-                    f"this model takes no {kind} input, only: {', '.join(facts.inputs)}",
-                    param=conversation.name_of("messages"),
-                )
+    for part in conversation.parts():
+        kind = _kind(part)
+        if kind and kind not in facts.inputs:
+            raise BadRequest(
+                f"this model takes no {kind} input, only: {', '.join(facts.inputs)}",
+                param=conversation.name_of("messages"),
+            )
 
 
 def _kind(block: Block) -> str:

@@ -382,7 +382,7 @@ def test_a_later_attempt_gets_what_is_left() -> None:
 
     assert TimeLimits(10, 30, 30, 300, 30, 10) == general.within(30)
     assert TimeLimits(4, 4, 4, 300, 4, 10) == general.within(4)
-    assert general is general.within(1200)
+    assert general == general.within(1200)
 
 
 # --- errors with a body ---

@@ -141,7 +141,7 @@ _KNOWN = frozenset(
 )  # fmt: skip
 
 _OTHER_NAMES = {"max_tokens": "max_completion_tokens", "tools": "functions", "tool_choice": "function_call"}
-_MODES = {"none": ToolChoice("none"), "auto": ToolChoice("auto"), "required": ToolChoice("any")}
+MODES = {"none": ToolChoice("none"), "auto": ToolChoice("auto"), "required": ToolChoice("any")}
 
 
 # --- to the pivot ------------------------------------------------------------------------------------
@@ -253,11 +253,11 @@ def _chosen(
         case None:
             return tools, None
         case str():
-            return tools, _MODES[wanted]
+            return tools, MODES[wanted]
         case _AllowedTools(allowed_tools=allowed):
             place += ".allowed_tools.tools"
             names = {_offered(one.name, tools, f"{place}[{n}]") for n, one in enumerate(allowed.tools)}
-            return tuple(tool for tool in tools if tool.name in names), _MODES[allowed.mode]
+            return tuple(tool for tool in tools if tool.name in names), MODES[allowed.mode]
         case _:
             return tools, ToolChoice("tool", _offered(wanted.name, tools, place))
 

@@ -15,6 +15,7 @@ from services.translation.conversation import Conversation, Redacted, Text, Thin
 from services.translation.dialects import ReplyInfo
 from services.translation.events import Cited, Event, Message, StopReason, Tokens, collect
 from services.translation.signatures import seal
+from services.translation.turns import freeform_input
 
 _encode = msgspec.json.encode
 
@@ -70,18 +71,6 @@ class Habits:
         if signature:
             call["extra_content"] = {"google": {"thought_signature": signature}}
         return call
-
-
-class _Freeform(msgspec.Struct):
-    input: str
-
-
-def freeform_input(arguments: str) -> str:
-    """Return the plain text in the arguments of a freeform tool, or the arguments if there is none."""
-    try:
-        return msgspec.json.decode(arguments, type=_Freeform).input
-    except msgspec.MsgspecError:
-        return arguments
 
 
 def annotation_of(cited: Cited) -> dict[str, Any]:

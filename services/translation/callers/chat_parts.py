@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Iterable, Mapping
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -26,15 +26,16 @@ class CacheControl(msgspec.Struct):
     ttl: str | None = None
 
 
-class _Breakpoint(msgspec.Struct):
-    """OpenAI's own cache mark."""
+class Breakpoint(msgspec.Struct):
+    """OpenAI's own cache mark. It has one mode."""
 
     ttl: str | None = None
+    mode: Any = None
 
 
 class _Part(msgspec.Struct, kw_only=True, tag_field="type"):
     cache_control: CacheControl | None = None
-    prompt_cache_breakpoint: _Breakpoint | None = None
+    prompt_cache_breakpoint: Breakpoint | None = None
 
 
 class TextPart(_Part, tag="text"):
@@ -107,39 +108,43 @@ def _block(part: AnyPart, place: str) -> Block:
     match part:
         case TextPart(text=text) | RefusalPart(refusal=text):
             return Text(text, cache)
-        case ImagePart(image_url=image):
-            return _image(image, cache, f"{place}.image_url.url")
+        case ImagePart(image_url=one):
+            return image(one.url, one.detail, cache, f"{place}.image_url.url")
         case FilePart(file=file):
-            return _document(file, cache, f"{place}.file")
+            check_sent(file.file_id, f"{place}.file")
+            return document(file.file_data or "", file.filename, cache, f"{place}.file.file_data")
         case _:
             return Audio(f"audio/{part.input_audio.format}", part.input_audio.data)
 
 
-def _image(image: _ImageURL, cache: CacheMark | None, place: str) -> Image:
-    detail = image.detail or ""
-    if image.url.startswith(("https://", "http://")):
-        return Image(url=image.url, detail=detail, cache=cache)
-    media_type, data = data_of(image.url, place)
+def image(url: str, detail: str | None, cache: CacheMark | None, place: str) -> Image:
+    """Return a picture by its URL, which may hold its data. Raises BadRequest."""
+    detail = detail or ""
+    if url.startswith(("https://", "http://")):
+        return Image(url=url, detail=detail, cache=cache)
+    media_type, data = _data_of(url, place)
     return Image(media_type, data, detail=detail, cache=cache)
 
 
-def _document(file: _File, cache: CacheMark | None, place: str) -> Document:
-    if file.file_id:
-        raise BadRequest(
-            "SAP AI Core keeps no files; send the data itself as 'file_data'", param=f"{place}.file_id"
-        )
-    title = file.filename or ""
-    media_type, data = data_of(file.file_data or "", f"{place}.file_data")
+def document(uri: str, title: str | None, cache: CacheMark | None, place: str) -> Document:
+    """Return a file by its data URI. Raises BadRequest."""
+    title = title or ""
+    media_type, data = _data_of(uri, place)
     if media_type.startswith("text/"):
-        text = _decoded(data, f"{place}.file_data")
-        return Document("text/plain", text=text, title=title, cache=cache)
+        return Document("text/plain", text=_decoded(data, place), title=title, cache=cache)
     return Document(media_type, data, title=title, cache=cache)
+
+
+def check_sent(file_id: str | None, place: str) -> None:
+    """Raise BadRequest for a file that is only named by the id that OpenAI gave it."""
+    if file_id:
+        raise BadRequest("SAP AI Core keeps no files; send the data itself", param=f"{place}.file_id")
 
 
 _DATA_URI = re.compile(r"data:([\w.+-]+/[\w.+-]+)(?:;[^;,]*)*;base64,", re.IGNORECASE)
 
 
-def data_of(uri: str, place: str) -> tuple[str, str]:
+def _data_of(uri: str, place: str) -> tuple[str, str]:
     """Return media type and base64 data of a data URI. Raises BadRequest for anything else."""
     found = _DATA_URI.match(uri)
     if found is None:
@@ -160,7 +165,7 @@ def _decoded(data: str, place: str) -> str:
 _TTLS: Mapping[str, str] = {"30m": "1h", "12h": "1h"}
 
 
-def mark(control: CacheControl | None, own: _Breakpoint | None = None) -> CacheMark | None:
+def mark(control: CacheControl | None, own: Breakpoint | None = None) -> CacheMark | None:
     """Return the cache mark that a member asks for, in Anthropic's form or in OpenAI's."""
     if control is not None:
         return CacheMark(control.ttl or "")

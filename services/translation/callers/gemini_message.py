@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, cast
 
 import msgspec
@@ -33,7 +33,7 @@ def _decoder(kind: Any) -> msgspec.json.Decoder[Any]:
     return msgspec.json.Decoder(kind)
 
 
-@cache
+@lru_cache(maxsize=1024)  # names come from callers
 def camel(name: str) -> str:
     """Return the camelCase form of a name."""
     return _HUMP.sub(lambda found: found[1].upper(), name)
@@ -119,10 +119,8 @@ class Message:
         raw = self.raw(name)
         if raw is None:
             return []
-        if f.first_byte(raw) != b"[":
-            raw = msgspec.Raw(b"[" + bytes(raw) + b"]")
         try:
-            entries: list[msgspec.Raw] = _decoder(list[msgspec.Raw]).decode(raw)
+            entries: list[msgspec.Raw] = _decoder(list[msgspec.Raw]).decode(f.listed(raw))
         except f.UNREADABLE as exc:
             raise self.refusal(name, "cannot be read") from exc
         return [self._message(f"{name}[{at}]", entry) for at, entry in enumerate(entries)]

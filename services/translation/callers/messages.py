@@ -6,9 +6,8 @@ own servers can do is refused, or dropped by its name.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from itertools import pairwise
-from typing import Any, Literal, cast
+from collections.abc import Sequence
+from typing import Any, Literal
 
 import msgspec
 
@@ -16,21 +15,20 @@ from services.errors import BadRequest
 from services.translation.callers import messages_blocks as sent
 from services.translation.callers.decoding import strangers, take, take_settings, take_whole, unknown
 from services.translation.callers.envelopes import anthropic_error
-from services.translation.callers.messages_answer import CALL_SIGNER, MessagesWriter, render
+from services.translation.callers.messages_answer import MessagesWriter, render
 from services.translation.conversation import (
     Block,
     Conversation,
     OutputFormat,
     Reasoning,
     Text,
-    Thinking,
     Tool,
     ToolChoice,
-    ToolUse,
     Turn,
 )
 from services.translation.dialects import Caller
 from services.translation.fields import ABSENT, Fields, present
+from services.translation.signatures import with_call_signatures
 
 _SAMPLING = ("temperature", "top_p", "top_k")
 _READ = frozenset(
@@ -148,30 +146,13 @@ def _turn(message: _Message, path: str) -> Turn:
     blocks = [block.neutral(f"{path}.content[{at}]") for at, block in enumerate(content)]
     if message.role == "system":
         _check_system(blocks, path)
-    return Turn(message.role, tuple(_with_call_signatures(blocks)))
+    return Turn(message.role, tuple(with_call_signatures(blocks)))
 
 
 def _check_system(blocks: Sequence[Block], path: str) -> None:
     for at, block in enumerate(blocks):
         if not isinstance(block, Text):
             raise BadRequest("a system message holds nothing but text", param=f"{path}.content[{at}].type")
-
-
-def _with_call_signatures(blocks: Sequence[Block]) -> Iterable[Block]:
-    """Give calls the signature back that travelled before them in a thinking block without text."""
-    signature = ""
-    for block, after in pairwise((*blocks, None)):
-        if isinstance(block, Thinking) and _signs(block, after):
-            signature = block.signature
-        elif isinstance(block, ToolUse) and signature:
-            yield msgspec.structs.replace(block, signature=signature)
-            signature = ""
-        else:
-            yield cast(Block, block)
-
-
-def _signs(block: Thinking, after: Block | None) -> bool:
-    return not block.text and block.origin == CALL_SIGNER and isinstance(after, ToolUse)
 
 
 def _system(body: Fields, dropped: list[str]) -> tuple[Text, ...]:

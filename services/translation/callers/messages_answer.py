@@ -25,11 +25,8 @@ from services.translation.events import (
     ToolOpened,
     ToolPiece,
 )
-from services.translation.fields import UNREADABLE, Fields
-from services.translation.signatures import seal
-
-CALL_SIGNER = "gemini"
-"""The only upstream that signs calls (wire §5.4); the proof travels in an empty thinking block before it."""
+from services.translation.signatures import CALL_SIGNER, seal
+from services.translation.turns import arguments_object
 
 STOP_REASONS: Mapping[StopReason, str] = {  # wire §8.0
     "stop": "end_turn",
@@ -43,7 +40,6 @@ STOP_REASONS: Mapping[StopReason, str] = {  # wire §8.0
 }
 
 _encode = msgspec.json.encode
-_object = msgspec.json.Decoder(Fields)
 
 
 class Framing(msgspec.Struct, frozen=True):
@@ -183,17 +179,8 @@ class _Blocks:
     def _close(self) -> None:
         if self._member:
             text = "".join(self._pieces)
-            self._whole[-1][self._member] = _input(text) if self._member == "input" else text
+            self._whole[-1][self._member] = arguments_object(text) if self._member == "input" else text
         self._member, self._pieces = "", []
-
-
-def _input(arguments: str) -> Any:
-    """Return a call's arguments as the object that Anthropic wants, as the model wrote them (wire §8.0)."""
-    try:
-        _object.decode(arguments or "{}")
-    except UNREADABLE:
-        return {"_raw": arguments}
-    return msgspec.Raw(arguments.encode() or b"{}")
 
 
 # --- stream --------------------------------------------------------------------------------------------

@@ -6,12 +6,13 @@ bring the whole history. GPT models are reached by `through.responses`.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import msgspec
 
 from services.errors import BadRequest
-from services.translation.callers.decoding import take, take_settings, unknown
+from services.translation.callers.chat import LIMIT, MODES
+from services.translation.callers.decoding import strangers, take, take_settings, take_whole, unknown
 from services.translation.callers.envelopes import openai_error
 from services.translation.callers.responses_answer import ENCRYPTED, Asked
 from services.translation.callers.responses_items import read_items
@@ -26,7 +27,7 @@ from services.translation.fields import ABSENT, Fields, present
 _Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 
 
-class _Function(msgspec.Struct):
+class _Function(msgspec.Struct, tag_field="type", tag="function"):
     name: str
     description: str | None = None
     parameters: dict[str, Any] | None = None
@@ -39,7 +40,7 @@ class _Grammar(msgspec.Struct):
     definition: str = ""
 
 
-class _Custom(msgspec.Struct):
+class _Custom(msgspec.Struct, tag_field="type", tag="custom"):
     name: str
     description: str | None = None
     format: _Grammar | None = None
@@ -70,6 +71,10 @@ class _Format(msgspec.Struct):
     strict: bool | None = None
 
 
+class _StreamOptions(msgspec.Struct):
+    include_obfuscation: bool | None = None
+
+
 class _TextOptions(msgspec.Struct):
     format: _Format | None = None
     verbosity: str | None = None
@@ -78,15 +83,14 @@ class _TextOptions(msgspec.Struct):
 _word = msgspec.json.Decoder(str)
 _words = msgspec.json.Decoder(list[str])
 _flag = msgspec.json.Decoder(bool)
-_count: msgspec.json.Decoder[int] = msgspec.json.Decoder(Annotated[int, msgspec.Meta(ge=1)])
 _labels = msgspec.json.Decoder(dict[str, str])
 _list: msgspec.json.Decoder[list[msgspec.Raw]] = msgspec.json.Decoder(list[msgspec.Raw])
 _kind = msgspec.json.Decoder(_Kind)
 _function = msgspec.json.Decoder(_Function)
 _custom = msgspec.json.Decoder(_Custom)
-_members = msgspec.json.Decoder(Fields)
 _choice: msgspec.json.Decoder[Any] = msgspec.json.Decoder(Literal["none", "auto", "required"] | _Choice)
 _reasoning = msgspec.json.Decoder(_Reasoning)
+_stream_options = msgspec.json.Decoder(_StreamOptions)
 _text_options = msgspec.json.Decoder(_TextOptions)
 
 _LOGPROBS = "message.output_text.logprobs"
@@ -122,7 +126,6 @@ _NAMES = {
     "verbosity": "text.verbosity",
     "logprobs": "include",
 }
-_MODES = {"none": ToolChoice("none"), "auto": ToolChoice("auto"), "required": ToolChoice("any")}
 _CALLABLE = ("function", "custom")
 
 
@@ -134,7 +137,8 @@ def parse(body: Fields) -> Asked:
     _check_stateless(body)
     items = read_items(body)
     instructions = take(body, "instructions", _word)
-    text = take(body, "text", _text_options) or _TextOptions()
+    lost = _unsaid_of_stream(body)
+    text = take_whole(body, "text", _text_options, lost) or _TextOptions()
     tools = _Tools(body)
     include = take(body, "include", _words) or []
     seals = ENCRYPTED in include or take(body, "store", _flag) is False
@@ -144,8 +148,8 @@ def parse(body: Fields) -> Asked:
         tools=tools.callable,
         tool_choice=tools.choice,
         parallel_tools=take(body, "parallel_tool_calls", _flag),
-        max_tokens=take(body, "max_output_tokens", _count),
-        reasoning=_reasoned(take(body, "reasoning", _reasoning)),
+        max_tokens=take(body, "max_output_tokens", LIMIT),
+        reasoning=_reasoned(take_whole(body, "reasoning", _reasoning, lost)),
         output=_output(text.format),
         settings=_settings(body, text, include),
         names=_NAMES,
@@ -153,17 +157,29 @@ def parse(body: Fields) -> Asked:
             *unknown(body, _KNOWN),
             *items.dropped,
             *tools.dropped,
+            *lost,
             *(name for name in include if name not in (ENCRYPTED, _LOGPROBS)),
         ),
         seals=seals,
-        echo={
-            "instructions": instructions,
-            "metadata": take(body, "metadata", _labels) or {},
-            "tools": tools.shown,
-            "tool_choice": body["tool_choice"] if tools.choice else "auto",
-            "text": _shown(text) | {"format": _shown(text.format or _Format("text"))},
-        },
+        echo={"instructions": instructions, **_echo(body, text, tools)},
     )
+
+
+def _echo(body: Fields, text: _TextOptions, tools: _Tools) -> dict[str, Any]:
+    """Return members of the response object that repeat the request."""
+    return {
+        "metadata": take(body, "metadata", _labels) or {},
+        "tools": tools.shown,
+        "tool_choice": body["tool_choice"] if tools.choice else "auto",
+        "text": _shown(text) | {"format": _shown(text.format or _Format("text"))},
+    }
+
+
+def _unsaid_of_stream(body: Fields) -> list[str]:
+    """Return what of `stream_options` is not done: a stream is never padded against those who listen."""
+    lost: list[str] = []
+    options = take_whole(body, "stream_options", _stream_options, lost)
+    return [*lost, "stream_options.include_obfuscation"] if options and options.include_obfuscation else lost
 
 
 def _check_stateless(body: Fields) -> None:
@@ -241,13 +257,13 @@ class _Tools:
 
     def _function(self, raw: msgspec.Raw, place: str) -> Tool:
         tool: _Function = _required({place: raw}, place, _function)
-        self._drop_unknown(raw, _Function)
+        self._drop_unknown(raw, tool)
         return Tool(tool.name, tool.description or "", tool.parameters or {}, tool.strict)
 
     def _custom(self, raw: msgspec.Raw, place: str) -> Tool:
         """Return the tool; a grammar for its input becomes a part of the description: nobody enforces it."""
         tool: _Custom = _required({place: raw}, place, _custom)
-        self._drop_unknown(raw, _Custom)
+        self._drop_unknown(raw, tool)
         description = tool.description or ""
         if tool.format is not None and tool.format.definition:
             self._drop("tools.format")
@@ -255,9 +271,9 @@ class _Tools:
             description = "\n\n".join(filter(None, (description, rule)))
         return Tool(tool.name, description, freeform=True)
 
-    def _drop_unknown(self, raw: msgspec.Raw, form: type[msgspec.Struct]) -> None:
-        for name in unknown(_members.decode(raw), ("type", *form.__struct_fields__)):
-            self._drop(f"tools.{name}")
+    def _drop_unknown(self, raw: msgspec.Raw, tool: msgspec.Struct) -> None:
+        for name in strangers(raw, tool, "tools"):
+            self._drop(name)
 
     def _drop(self, name: str) -> None:
         if name not in self.dropped:
@@ -273,7 +289,7 @@ class _Tools:
             self._drop("tool_choice")
             return None
         if isinstance(wanted, str):
-            return _MODES[wanted]
+            return MODES[wanted]
         if wanted.type == "allowed_tools":
             return self._allowed(wanted)
         self._check_offered(wanted.name, "tool_choice.name")
@@ -290,7 +306,7 @@ class _Tools:
             else:
                 self._drop(f"tool_choice.{one.type}")
         self.callable = tuple(tool for tool in self.callable if tool.name in names)
-        return _MODES[wanted.mode]
+        return MODES[wanted.mode]
 
     def _check_offered(self, name: str, place: str) -> None:
         if name not in self._offered:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import base64
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import msgspec
 
 from services.errors import BadRequest
-from services.translation.callers.chat_parts import data_of
-from services.translation.callers.decoding import take
+from services.translation.callers.chat_parts import Breakpoint, check_sent, document, image, mark
+from services.translation.callers.decoding import strangers, take
 from services.translation.conversation import (
     Block,
     CacheMark,
@@ -25,17 +24,16 @@ from services.translation.conversation import (
     Turn,
 )
 from services.translation.fields import ABSENT, Fields, first_byte
-from services.translation.signatures import seal, unseal
+from services.translation.signatures import seal, unseal, with_call_signatures
+from services.translation.upstreams.responses_reader import (
+    ORIGIN,  # whose proofs these callers know as they are
+)
 
 # --- the form ----------------------------------------------------------------------------------------
 
 
-class _Breakpoint(msgspec.Struct):
-    ttl: str | None = None
-
-
 class _Part(msgspec.Struct, kw_only=True, tag_field="type"):
-    prompt_cache_breakpoint: _Breakpoint | None = None
+    prompt_cache_breakpoint: Breakpoint | None = None
 
 
 class _InputText(_Part, tag="input_text"):
@@ -44,6 +42,8 @@ class _InputText(_Part, tag="input_text"):
 
 class _OutputText(_Part, tag="output_text"):
     text: str
+    annotations: Any = None
+    logprobs: Any = None
 
 
 class _Refusal(_Part, tag="refusal"):
@@ -66,33 +66,42 @@ class _InputFile(_Part, tag="input_file"):
 _AnyPart = _InputText | _OutputText | _Refusal | _InputImage | _InputFile
 
 
-class _Message(msgspec.Struct):
+class _Item(msgspec.Struct, kw_only=True):
+    """What items of earlier answers have too, and no model is told."""
+
+    type: Any = None
+    id: Any = None
+    status: Any = None
+
+
+class _Message(_Item):
     role: Literal["user", "assistant", "system", "developer"]
     content: str | list[_AnyPart]
 
 
-class _Call(msgspec.Struct):
+class _Call(_Item):
     call_id: str
     name: str
     arguments: str = ""
 
 
-class _CustomCall(msgspec.Struct):
+class _CustomCall(_Item):
     call_id: str
     name: str
     input: str = ""
 
 
-class _Output(msgspec.Struct):
+class _Output(_Item):
     call_id: str
     output: str | list[_InputText | _InputImage | _InputFile]
 
 
 class _Summary(msgspec.Struct):
     text: str
+    type: Any = None
 
 
-class _Reasoning(msgspec.Struct):
+class _Reasoning(_Item):
     summary: list[_Summary] = []
     content: list[_Summary] | None = None
     encrypted_content: str | None = None
@@ -128,15 +137,14 @@ _OTHERS_TOOLS = frozenset(
 
 # --- reasoning, there and back -----------------------------------------------------------------------
 
-ORIGIN = "responses"
-"""Whose encrypted reasoning these callers know as it is."""
 _WHOLE = ":redacted"
-CALLS = "gemini"
-"""Origin of the signatures that travel in a reasoning item before their call."""
 
 
 def sealed(proof: str, origin: str, *, redacted: bool = False) -> str:
-    """Return `encrypted_content` for a signature, or for thinking that only the model can read."""
+    """Return `encrypted_content` for a signature, or for thinking that only the model can read.
+
+    These callers know the proofs of Responses deployments as they are.
+    """
     return seal(proof, origin + _WHOLE if redacted and origin != ORIGIN else origin, native=ORIGIN)
 
 
@@ -193,7 +201,7 @@ class _Reading:
     def items(self, items: Sequence[msgspec.Raw]) -> Items:
         for n, raw in enumerate(items):
             self._item(raw, f"input[{n}]")
-        turns = (Turn(turn.role, tuple(_with_call_signatures(turn.blocks))) for turn in self._turns)
+        turns = (Turn(turn.role, tuple(with_call_signatures(turn.blocks))) for turn in self._turns)
         return Items(tuple(self._system), tuple(turns), tuple(self._dropped))
 
     def _item(self, raw: msgspec.Raw, place: str) -> None:
@@ -208,7 +216,9 @@ class _Reading:
         if kind not in _ITEMS:
             raise BadRequest(f"'{place}.type' is not known: '{kind}'", param=f"{place}.type")
         decoder, read = _ITEMS[kind]
-        read(self, _decoded(raw, place, decoder), place)
+        item = _decoded(raw, place, decoder)
+        self._dropped |= dict.fromkeys(strangers(raw, item, "input"))
+        read(self, item, place)
 
     def message(self, item: _Message, place: str) -> None:
         blocks = _blocks(item.content, f"{place}.content")
@@ -281,23 +291,6 @@ def _decoded(raw: msgspec.Raw, place: str, decoder: msgspec.json.Decoder[Any]) -
     return value
 
 
-def _with_call_signatures(blocks: Sequence[Block]) -> Iterable[Block]:
-    """Give calls the signature back that travelled before them."""
-    signature = ""
-    for block, after in zip(blocks, (*blocks[1:], None), strict=True):
-        if isinstance(block, Thinking) and _signs(block, after):
-            signature = block.signature
-        elif isinstance(block, ToolUse) and signature:
-            yield msgspec.structs.replace(block, signature=signature)
-            signature = ""
-        else:
-            yield block
-
-
-def _signs(block: Thinking, after: Block | None) -> bool:
-    return not block.text and block.origin == CALLS and isinstance(after, ToolUse)
-
-
 # --- parts -------------------------------------------------------------------------------------------
 
 
@@ -310,51 +303,27 @@ def _blocks(content: str | Sequence[_AnyPart], place: str) -> list[Any]:
 
 
 def _block(part: _AnyPart, place: str) -> Text | Image | Document:
-    cache = _mark(part.prompt_cache_breakpoint)
+    cache = mark(None, part.prompt_cache_breakpoint)
     if isinstance(part, _InputImage):
-        return _image(part, cache, place)
+        url = _given(part.image_url, part.file_id, "image_url", place)
+        return image(url, part.detail, cache, f"{place}.image_url")
     if isinstance(part, _InputFile):
         return _document(part, cache, place)
     return Text(part.refusal if isinstance(part, _Refusal) else part.text, cache)
 
 
-def _mark(own: _Breakpoint | None) -> CacheMark | None:
-    """Return the cache mark; of Anthropic's two lifetimes the longer comes nearest to OpenAI's."""
-    return None if own is None else CacheMark("1h" if own.ttl else "")
-
-
-def _image(part: _InputImage, cache: CacheMark | None, place: str) -> Image:
-    url, detail = _given(part.image_url, part.file_id, f"{place}.image_url", place), part.detail or ""
-    if url.startswith(("https://", "http://")):
-        return Image(url=url, detail=detail, cache=cache)
-    media_type, data = data_of(url, f"{place}.image_url")
-    return Image(media_type, data, detail=detail, cache=cache)
-
-
 def _document(part: _InputFile, cache: CacheMark | None, place: str) -> Document:
-    title = part.filename or ""
     if part.file_url:
-        return Document(url=part.file_url, title=title, cache=cache)
-    given = _given(part.file_data, part.file_id, f"{place}.file_data", place)
-    media_type, data = data_of(given, f"{place}.file_data")
-    if media_type.startswith("text/"):
-        return Document("text/plain", text=_plain(data, f"{place}.file_data"), title=title, cache=cache)
-    return Document(media_type, data, title=title, cache=cache)
+        return Document(url=part.file_url, title=part.filename or "", cache=cache)
+    data = _given(part.file_data, part.file_id, "file_data", place)
+    return document(data, part.filename, cache, f"{place}.file_data")
 
 
 def _given(value: str | None, file_id: str | None, name: str, place: str) -> str:
-    if file_id:
-        raise BadRequest("SAP AI Core keeps no files; send the data itself", param=f"{place}.file_id")
+    check_sent(file_id, place)
     if not value:
-        raise BadRequest(f"'{name}' is required", param=name)
+        raise BadRequest(f"'{place}.{name}' is required", param=f"{place}.{name}")
     return value
-
-
-def _plain(data: str, place: str) -> str:
-    try:
-        return base64.b64decode(data, validate=True).decode()
-    except ValueError as exc:
-        raise BadRequest(f"'{place}' is not UTF-8 text in base64", param=place) from exc
 
 
 def _only_text(block: Block, place: str) -> Text:

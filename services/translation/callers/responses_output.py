@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from services.translation.fields import UNREADABLE
+from services.translation.turns import freeform_input
 
 _encode = msgspec.json.encode
 
@@ -297,13 +297,6 @@ class FunctionCall(_BaseCall):
         }
 
 
-class _Freeform(msgspec.Struct):
-    input: str
-
-
-_freeform = msgspec.json.Decoder(_Freeform)
-
-
 class CustomCall(_BaseCall):
     """A call of a freeform tool. Its text comes whole: the model wrote it as JSON, in a member `input`."""
 
@@ -320,7 +313,7 @@ class CustomCall(_BaseCall):
 
     def closed(self, status: str) -> tuple[bytes, msgspec.Raw]:
         """Return the events that end it, and the item."""
-        text = _plain("".join(self._pieces))
+        text = freeform_input("".join(self._pieces))
         kind = "response.custom_tool_call_input"
         out = self._events.event(f"{kind}.delta", **self._where, delta=text)
         out += self._events.event(f"{kind}.done", **self._where, input=text)
@@ -329,11 +322,3 @@ class CustomCall(_BaseCall):
 
     def _item(self, status: str, text: str) -> dict[str, Any]:
         return {"id": self._id, "type": "custom_tool_call", "status": status, **self._call, "input": text}
-
-
-def _plain(arguments: str) -> str:
-    """Return the text that was meant; what does not keep to the form is text itself."""
-    try:
-        return _freeform.decode(arguments).input
-    except UNREADABLE:
-        return arguments

@@ -12,7 +12,7 @@ import msgspec
 
 from services.errors import GatewayError
 from services.translation.callers.responses_answer import ENDINGS, MALFORMED, asked_of, failure, response
-from services.translation.callers.responses_items import CALLS, sealed
+from services.translation.callers.responses_items import sealed
 from services.translation.callers.responses_output import (
     CustomCall,
     FunctionCall,
@@ -37,6 +37,7 @@ from services.translation.events import (
     ToolOpened,
     ToolPiece,
 )
+from services.translation.signatures import CALL_SIGNER
 
 
 def render(events: Sequence[Event], info: ReplyInfo) -> bytes:
@@ -162,7 +163,7 @@ class ResponsesWriter:
     def _tool_opened(self, event: ToolOpened) -> bytes:
         out = self._item_closed()
         if event.signature:
-            out += self._proven(sealed(event.signature, CALLS))
+            out += self._proven(sealed(event.signature, CALL_SIGNER))
         form = CustomCall if event.name in self._freeform else FunctionCall
         return out + self._begun(lambda events, name, index: form(events, name, index, event.id, event.name))
 

@@ -219,8 +219,9 @@ class ChatRelay(FrameRelay):
             self.began = _begins(data)
         if chunk.usage is not None:
             data = self._without_usage(data)
-        if wrong := [at for at, choice in enumerate(chunk.choices) if self._follow(choice)]:
-            data = _relabelled(data, wrong)
+        for at, choice in enumerate(chunk.choices):
+            if self._follow(choice):
+                data = _relabelled(data, (at,))
         if self._filter_results is not f.ABSENT:
             data = self._merge_filter_results(data)
         self._last = data = self._renamed(data, chunk)

@@ -16,13 +16,14 @@ from services.translation import fields as f
 from services.translation.callers.envelopes import google_error
 from services.translation.callers.gemini_message import camel
 from services.translation.callers.gemini_seals import MARK, is_foreign
+from services.translation.conversation import Reasoning
 from services.translation.faults import error_inside
 from services.translation.fields import Fields
 from services.translation.frames import event
 from services.translation.replies import Answer, Prepared, Target, Usage
 from services.translation.rules import apply_rules, deterministic
 from services.translation.through.relay import FrameRelay, says_more
-from services.translation.upstreams.gemini import NO_SIGNATURE, SETTINGS
+from services.translation.upstreams.gemini import NO_SIGNATURE, SETTINGS, thinking_config
 from services.translation.upstreams.gemini_answer import (
     PromptFeedback,
     UsageMetadata,
@@ -93,7 +94,7 @@ def prepare(body: Fields, target: Target, *, stream: bool) -> Prepared:
         raise BadRequest("'contents' is required", param="contents")
     out, dropped = apply_rules(body, target.facts.native.get("gemini", {}))
     out["contents"] = _edited(out["contents"], signs="signed-calls" in target.facts.flags)
-    config = _with_defaults(out, target.defaults)
+    config = _with_defaults(out, target)
     method = "streamGenerateContent?alt=sse" if stream else "generateContent"
     return Prepared(
         path=f"/models/{target.backend_model}:{method}",
@@ -105,12 +106,18 @@ def prepare(body: Fields, target: Target, *, stream: bool) -> Prepared:
     )
 
 
-def _with_defaults(out: Fields, defaults: Fields) -> Fields:
+def _with_defaults(out: Fields, target: Target) -> Fields:
     """Put the model's defaults under the caller's `generationConfig`; return what it is then."""
+    defaults = target.defaults
     name = next((name for name in out if camel(name) == _CONFIG), _CONFIG)
     given = f.read(out, name, Fields) or {}
     said = {camel(member) for member in given}
     added = {_OWN_NAMES[name]: value for name, value in defaults.items() if name in _OWN_NAMES}
+    if "stop" in defaults:
+        added[_OWN_NAMES["stop"]] = f.listed(defaults["stop"])
+    effort = Reasoning(f.read(defaults, "reasoning_effort", str) or "", shown=False)
+    if thinking := thinking_config(effort, target.facts)[0]:
+        added["thinkingConfig"] = f.raw(thinking)
     added = {member: value for member, value in added.items() if member not in said}
     if added:
         out[name] = f.raw(added | given)
@@ -127,21 +134,17 @@ def _edited(contents: msgspec.Raw, *, signs: bool) -> msgspec.Raw:
     if not any(mark in given for mark in (_EDITED + _CALLS if signs else _EDITED)):
         return contents
     try:
-        edited = [_edited_content(content, signs=signs) for content in _many.decode(_listed(given))]
+        edited = [_edited_content(content, signs=signs) for content in _many.decode(f.listed(contents))]
     except f.UNREADABLE:
         return contents
     return f.raw([content for content in edited if content is not None])
-
-
-def _listed(given: bytes) -> bytes:
-    return given if given.startswith(b"[") else b"[" + given + b"]"
 
 
 def _edited_content(content: Fields, *, signs: bool) -> Fields | None:
     """Return the content; None where nothing is left of it but its role."""
     if "parts" not in content:
         return content
-    parts = [_edited_part(part) for part in _many.decode(_listed(bytes(content["parts"])))]
+    parts = [_edited_part(part) for part in _many.decode(f.listed(content["parts"]))]
     kept = [part for part in parts if part is not None]
     if signs:
         _sign_first_call(kept)

@@ -22,14 +22,12 @@ from services.translation.replies import Prepared, Target
 from services.translation.rules import apply_rules, deterministic
 from services.translation.through.messages_answer import MESSAGES, Form, MessagesRelay, read_answer
 from services.translation.through.messages_prompt import suit_tools, suited
-from services.translation.upstreams.claude_request import VERSION, has_dispensable, refused_member
-from services.translation.upstreams.claude_thinking import Plan, check_end, plan, sampling
+from services.translation.upstreams.claude_request import PATH, VERSION, has_dispensable, refused_member
+from services.translation.upstreams.claude_thinking import SAMPLING, Plan, check_end, plan, sampling
 
-_PATH = {False: "/invoke", True: "/invoke-with-response-stream"}
 _THINKS = ("enabled", "adaptive")
 _ADAPTIVE = {"type": "adaptive"}
 _FORCED = ("any", "tool")
-_SAMPLING = ("temperature", "top_p", "top_k")
 
 # The model's defaults have the names of chat completions. Those that are not here say nothing to Claude.
 _DEFAULTS: Mapping[str, str] = {
@@ -57,7 +55,7 @@ class _Choice(msgspec.Struct):
 _decoder = msgspec.json.Decoder
 _thinking = _decoder(_Thinking)
 _choice = _decoder(_Choice)
-_members = _decoder(Fields)
+_members = f.decoder
 _config = _decoder(_Config)
 _words = _decoder(list[str])
 _integer = _decoder(int)
@@ -89,7 +87,7 @@ def prepare_in(form: Form, body: Fields, target: Target, *, stream: bool) -> Pre
 def _prepared(form: Form, out: Fields, dropped: tuple[str, ...], target: Target, *, stream: bool) -> Prepared:
     model = target.public_name
     return Prepared(
-        path=_PATH[stream],
+        path=PATH[stream],
         body=msgspec.json.encode(out),
         dropped=dropped,
         deterministic=deterministic(out),
@@ -117,6 +115,8 @@ def _with_defaults(body: Fields, defaults: Fields) -> Fields:
     """Return the caller's fields over the model's defaults; null is as if it were not there."""
     given = {name: value for name, value in body.items() if not f.is_null(value)}
     kept = {_DEFAULTS[name]: value for name, value in defaults.items() if name in _DEFAULTS}
+    if "stop" in defaults:
+        kept["stop_sequences"] = f.listed(defaults["stop"])
     effort = f.read(defaults, "reasoning_effort", str)
     if effort and not given.keys() & {"thinking", "output_config"}:
         off = effort == "none"
@@ -213,7 +213,7 @@ def _take_plan(out: Fields, wish: _Thinking, planned: Plan, lost: list[str]) -> 
 def _sample(out: Fields, lost: list[str]) -> None:
     """Leave out the sampling parameters that Claude refuses together, or while it thinks."""
     thinking = take(out, "thinking", _thinking)
-    given = {name: value for name in _SAMPLING if (value := take(out, name, _number)) is not None}
+    given = {name: value for name in SAMPLING if (value := take(out, name, _number)) is not None}
     kept, refused = sampling(given, thinks=thinking is not None and thinking.type != "disabled")
     for name, value in given.items():
         if name not in kept:

@@ -16,7 +16,7 @@ from services.translation.callers.decoding import take
 from services.translation.callers.messages import CLIENT_TOOLS, TOOL_MEMBERS
 from services.translation.conversation import Block, Redacted, Text, Thinking, ToolResult, Turn
 from services.translation.fields import ABSENT, Fields
-from services.translation.replies import Inline
+from services.translation.replies import Inline, inline
 from services.translation.signatures import CLAUDE, unseal
 
 
@@ -62,7 +62,7 @@ _seen_blocks = _decoder(list[_Block])
 _seen_system = _decoder(str | list[_Block])
 _seen_tools = _decoder(list[_Tool])
 _choice = _decoder(_Choice)
-_members = _decoder(Fields)
+_members = f.decoder
 _objects = _decoder(list[Fields])
 _raws = _decoder(list[msgspec.Raw])
 
@@ -274,13 +274,7 @@ class _Suiting:
         return block
 
     def _inline(self, url: str, place: str) -> msgspec.Raw:
-        data = self._fetched.get(url)
-        if data is None:
-            raise BadRequest(
-                "remote images and documents are not fetched here; send the data itself, base64-encoded",
-                param=place,
-                code="remote_media",
-            )
+        data = inline(url, self._fetched, place)
         return f.raw({"type": "base64", "media_type": data.media_type, "data": data.data})
 
 

@@ -15,13 +15,13 @@ import msgspec
 from services.errors import BadRequest, CallerError, UpstreamError
 from services.translation import fields as f, stored
 from services.translation.callers.decoding import take
-from services.translation.callers.responses_items import ORIGIN
 from services.translation.capabilities import RESPONSES, ModelFacts
 from services.translation.fields import Fields
 from services.translation.replies import Answer, Prepared, Relay, Target
 from services.translation.rules import apply_rules, deterministic
 from services.translation.signatures import unseal
 from services.translation.through.responses_answer import Down, ResponsesRelay
+from services.translation.upstreams.responses_reader import ORIGIN
 
 _TRUE = msgspec.Raw(b"true")
 _encode = msgspec.json.encode

@@ -24,9 +24,12 @@ from services.translation.conversation import (
     Turn,
 )
 from services.translation.toolnames import safe
-from services.translation.turns import FILLER, arranged, as_text, merged, parameters
+from services.translation.turns import FILLER, arranged, as_text, chooses_from_nothing, merged, parameters
 
 Json = dict[str, Any]
+
+UNTOLD: Json = {"n": 1, "logprobs": False, "top_logprobs": 0}
+"""What the events of an answer have no place for, with the value that asks for nothing."""
 
 _PDF = "application/pdf"
 SEEN_BELOW = "[shown in the next message]"
@@ -52,12 +55,13 @@ def messages(conversation: Conversation, facts: ModelFacts) -> list[Json]:
 
 def lost(conversation: Conversation) -> tuple[str, ...]:
     """Return what messages in this form cannot say."""
-    blocks = tuple(conversation.blocks())
-    marked = (*conversation.system, *conversation.tools, *blocks)
+    parts = tuple(conversation.parts())
+    marked = (*conversation.system, *conversation.tools, *parts)
     said = {
-        "thinking": any(isinstance(block, Thinking | Redacted) for block in blocks),
+        "thinking": any(isinstance(part, Thinking | Redacted) for part in parts),
         "cache_control": any(getattr(one, "cache", None) is not None for one in marked),
-        "citations": any(isinstance(block, Document) and block.citations for block in blocks),
+        "citations": any(isinstance(part, Document | Text) and part.citations for part in parts),
+        "tool_choice": chooses_from_nothing(conversation),
     }
     return tuple(name for name, found in said.items() if found)
 
@@ -194,14 +198,15 @@ def tool(asked: Tool) -> Json:
     return {"type": "function", "function": function}
 
 
-_MODES: Mapping[str, str] = {"auto": "auto", "any": "required", "none": "none"}
+MODES: Mapping[str, str] = {"auto": "auto", "any": "required", "none": "none"}
+"""How tools are to be called, in OpenAI's words."""
 
 
 def tool_choice(choice: ToolChoice) -> str | Json:
     """Return how tools are to be called."""
     if choice.mode == "tool":
         return {"type": "function", "function": {"name": choice.name}}
-    return _MODES[choice.mode]
+    return MODES[choice.mode]
 
 
 # --- formats -----------------------------------------------------------------------------------------

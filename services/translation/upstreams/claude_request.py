@@ -40,7 +40,8 @@ from services.translation.upstreams.claude_thinking import Plan, check_end, plan
 
 VERSION = "bedrock-2023-05-31"
 
-_PATH = {False: "/invoke", True: "/invoke-with-response-stream"}
+PATH = {False: "/invoke", True: "/invoke-with-response-stream"}
+"""By whether the answer is a stream."""
 _DISPENSABLE: Mapping[str, str] = {
     "invalid beta flag": "anthropic_beta",  # trap 28
     # By a budget it is known beforehand (`claude_thinking`); of adaptive thinking the sources say nothing.
@@ -75,7 +76,7 @@ def request(conversation: Conversation, target: Target) -> Sent:
             body["anthropic_beta"] = betas
         if len(betas) < len(set(conversation.betas)):
             dropped = (*dropped, "anthropic_beta")
-    return _sent(_PATH[conversation.stream], body, dropped)
+    return _sent(PATH[conversation.stream], body, dropped)
 
 
 def _formats(conversation: Conversation, facts: ModelFacts) -> bool:

@@ -22,7 +22,7 @@ from services.translation.efforts import MIN_BUDGET, budget_of, effort_of, neare
 DEFAULT_MAX_TOKENS = 8192
 """Of the answer, besides the thinking, for callers that set no limit (wire §8.2)."""
 
-_SAMPLING = ("temperature", "top_p", "top_k")
+SAMPLING = ("temperature", "top_p", "top_k")
 _LEAST_TOP_P = 0.95
 _REASONING = "reasoning_effort"
 
@@ -64,7 +64,7 @@ def sampling(
     Bedrock's temperature ends at 1. Claude takes it or top_p, not both; while it `thinks` it takes no
     temperature but 1, no top_k, and no top_p below 0.95. Models that are `free` of such rules are not Claude.
     """
-    given = {name: settings[name] for name in _SAMPLING if name in settings}
+    given = {name: settings[name] for name in SAMPLING if name in settings}
     if "temperature" in given:
         given["temperature"] = min(max(given["temperature"], 0), 1)
     refused: set[str] = set()

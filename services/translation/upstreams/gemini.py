@@ -88,7 +88,7 @@ def request(conversation: Conversation, target: Target) -> Sent:
 def _unsaid(conversation: Conversation) -> Iterator[str]:
     """Yield what Gemini has no words for (wire §8.4)."""
     yield from unsaid(conversation, ORIGIN)
-    if any(isinstance(block, Image) and block.detail not in _NO_DETAIL for block in conversation.blocks()):
+    if any(isinstance(part, Image) and part.detail not in _NO_DETAIL for part in conversation.parts()):
         yield "detail"
 
 

@@ -29,9 +29,10 @@ from services.translation.events import (
     ToolPiece,
 )
 from services.translation.faults import error_inside
+from services.translation.signatures import CALL_SIGNER
 
-ORIGIN = "gemini"
-"""Of the signatures that these models make."""
+ORIGIN = CALL_SIGNER
+"""Of the signatures that these models make, on calls too."""
 
 _NO_ARGUMENTS = ("", "null", "{}")
 
@@ -66,21 +67,21 @@ def stop_reason(finish: str) -> StopReason:
 class UsageMetadata(msgspec.Struct, gc=False, rename="camel"):
     """Tokens so far; the prompt includes what came from the cache."""
 
-    prompt_token_count: int | None = None
-    tool_use_prompt_token_count: int | None = None
-    cached_content_token_count: int | None = None
-    candidates_token_count: int | None = None
-    thoughts_token_count: int | None = None
+    prompt_token_count: float | None = None
+    tool_use_prompt_token_count: float | None = None
+    cached_content_token_count: float | None = None
+    candidates_token_count: float | None = None
+    thoughts_token_count: float | None = None
 
     def tokens(self) -> Tokens:
         """Return each token once (wire §8.0, trap 5)."""
-        prompt = (self.prompt_token_count or 0) + (self.tool_use_prompt_token_count or 0)
-        cached = self.cached_content_token_count or 0
-        thoughts = self.thoughts_token_count or 0
+        prompt = int(self.prompt_token_count or 0) + int(self.tool_use_prompt_token_count or 0)
+        cached = int(self.cached_content_token_count or 0)
+        thoughts = int(self.thoughts_token_count or 0)
         return Tokens(
             uncached=max(0, prompt - cached),
             cache_read=cached,
-            output=(self.candidates_token_count or 0) + thoughts,
+            output=int(self.candidates_token_count or 0) + thoughts,
             reasoning=thoughts,
         )
 

@@ -15,11 +15,17 @@ from services.translation.efforts import effort_of, nearest
 from services.translation.replies import Target
 from services.translation.rules import apply_rules
 from services.translation.turns import check_inputs
-from services.translation.upstreams.chat_form import Json, lost, messages, response_format, tool, tool_choice
+from services.translation.upstreams.chat_form import (
+    UNTOLD,
+    Json,
+    lost,
+    messages,
+    response_format,
+    tool,
+    tool_choice,
+)
 from services.translation.upstreams.openai_reader import OpenAIReader, answer
 
-# What the events of an answer have no place for; the values that ask for nothing.
-_UNTOLD: Json = {"n": 1, "logprobs": False, "top_logprobs": 0}
 _UNKNOWN = ("truncation",)  # Responses only
 
 
@@ -42,7 +48,7 @@ def request(conversation: Conversation, target: Target) -> Sent:
 
 def _parameters(conversation: Conversation, target: Target) -> Json:
     out = {name: value for name, value in conversation.settings.items() if name not in _UNKNOWN}
-    for name, harmless in _UNTOLD.items():
+    for name, harmless in UNTOLD.items():
         if out.pop(name, harmless) != harmless:
             own = conversation.name_of(name)
             raise BadRequest(f"'{own}' needs a chat completions client", param=own)

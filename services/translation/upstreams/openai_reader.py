@@ -298,6 +298,7 @@ class _Call:
         self._opened = False
         self._waiting: list[str] = []
         self._arguments: list[str] = []
+        self._is_whole: bool | None = None
 
     def learn(self, piece: CallPiece) -> None:
         self._id = piece.id or self._id
@@ -312,16 +313,25 @@ class _Call:
         out: list[Event] = [] if self._opened else [ToolOpened(self._id, self._name)]
         self._opened = True
         out += (ToolPiece(arguments) for arguments in self._waiting)
-        self._arguments += self._waiting
-        self._waiting = []
+        if self._waiting:
+            self._arguments += self._waiting
+            self._waiting = []
+            self._is_whole = None
         return out
 
     def is_whole(self) -> bool:
-        try:
-            f.decoder.decode("".join(self._arguments))
-        except f.UNREADABLE:
-            return False
-        return True
+        """Whether the arguments that were told are a JSON object; asked for each piece of the next call."""
+        if self._is_whole is None:
+            self._is_whole = _is_object("".join(self._arguments))
+        return self._is_whole
 
     def waits(self) -> bool:
         return not self._name or any(piece.strip() for piece in self._waiting)
+
+
+def _is_object(text: str) -> bool:
+    try:
+        f.decoder.decode(text)
+    except f.UNREADABLE:
+        return False
+    return True

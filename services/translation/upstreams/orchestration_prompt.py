@@ -88,9 +88,11 @@ def _without_system(conversation: Conversation) -> tuple[Conversation, tuple[str
 
 
 def _unsaid(conversation: Conversation, model: Backend) -> Iterator[str]:
+    if model.family in _OPENAI:  # `chat_form.lost` says it
+        return
     if chooses_from_nothing(conversation):
         yield "tool_choice"
-    if any(tool.strict for tool in conversation.tools) and model.family not in _OPENAI:
+    if any(tool.strict for tool in conversation.tools):
         yield "strict"
 
 
@@ -107,10 +109,9 @@ def _openai_prompt(conversation: Conversation, facts: ModelFacts) -> Prompt:
 
 
 def _check_images(conversation: Conversation) -> None:
-    for block in conversation.blocks():
-        for part in block.content if isinstance(block, ToolResult) else (block,):
-            if isinstance(part, Image):
-                image_format(part, conversation)
+    for part in conversation.parts():
+        if isinstance(part, Image):
+            image_format(part, conversation)
 
 
 class _Form:

@@ -33,19 +33,14 @@ from services.translation.dialects import Sent, Upstream
 from services.translation.efforts import effort_of, nearest
 from services.translation.replies import Target
 from services.translation.signatures import replayable
-from services.translation.toolnames import safe
 from services.translation.turns import as_text, parameters
-from services.translation.upstreams.chat_form import lost
+from services.translation.upstreams.chat_form import MODES, UNTOLD, Json, lost, response_format
 from services.translation.upstreams.responses_reader import ORIGIN, ResponsesReader, answer
-
-Json = dict[str, Any]
 
 MIN_OUTPUT_TOKENS = 16
 ENCRYPTED = "reasoning.encrypted_content"
 
 _TAKEN = ("temperature", "top_p", "prompt_cache_key", "safety_identifier", "truncation")
-_UNTOLD: Mapping[str, Any] = {"n": 1, "logprobs": False, "top_logprobs": 0}
-"""What the events of an answer have no place for, with the value that asks for nothing."""
 _ASKS_NOTHING: Mapping[str, Any] = {"store": False}
 _PDF = "application/pdf"
 _JSON_WANTED = "Answer with one JSON object."
@@ -74,12 +69,12 @@ def _settings(conversation: Conversation) -> tuple[Json, tuple[str, ...]]:
     """Return the settings that the API has, and the names of those that it has not."""
     dropped = []
     for name, value in conversation.settings.items():
-        if name in _UNTOLD and value != _UNTOLD[name]:
+        if name in UNTOLD and value != UNTOLD[name]:
             own = conversation.name_of(name)
             raise BadRequest(
                 f"'{own}' cannot be honoured: this way to the model has no place for it", param=own
             )
-        if name not in (*_TAKEN, *_UNTOLD, "verbosity") and value != _ASKS_NOTHING.get(name):
+        if name not in (*_TAKEN, *UNTOLD, "verbosity") and value != _ASKS_NOTHING.get(name):
             dropped.append(name)
     taken = {name: conversation.settings[name] for name in _TAKEN if name in conversation.settings}
     return taken, tuple(dropped)
@@ -115,19 +110,11 @@ def _text(conversation: Conversation) -> Json:
 
 
 def _format(wanted: OutputFormat) -> Json:
-    if wanted.schema is None:
-        return {"type": "json_object"}
-    out: Json = {"type": "json_schema", "name": safe(wanted.name), "schema": wanted.schema}
-    if wanted.description:
-        out["description"] = wanted.description
-    if wanted.strict is not None:
-        out["strict"] = wanted.strict
-    return out
+    form = response_format(wanted)
+    return {"type": form["type"], **form.get("json_schema", {})}
 
 
 # --- tools -------------------------------------------------------------------------------------------
-
-_MODES: Mapping[str, str] = {"auto": "auto", "any": "required", "none": "none"}
 
 
 def _tools(conversation: Conversation) -> Json:
@@ -151,7 +138,7 @@ def _tool(tool: Tool) -> Json:
 
 
 def _tool_choice(choice: ToolChoice) -> str | Json:
-    return {"type": "function", "name": choice.name} if choice.mode == "tool" else _MODES[choice.mode]
+    return {"type": "function", "name": choice.name} if choice.mode == "tool" else MODES[choice.mode]
 
 
 # --- items -------------------------------------------------------------------------------------------

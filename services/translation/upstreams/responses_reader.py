@@ -37,26 +37,26 @@ _BETWEEN_PARTS = "\n\n"
 
 
 class _Details(msgspec.Struct):
-    cached_tokens: int | None = None
-    cache_write_tokens: int | None = None
-    reasoning_tokens: int | None = None
+    cached_tokens: float | None = None
+    cache_write_tokens: float | None = None
+    reasoning_tokens: float | None = None
 
 
 class _Usage(msgspec.Struct):
-    input_tokens: int = 0
-    output_tokens: int = 0
+    input_tokens: float | None = None
+    output_tokens: float | None = None
     input_tokens_details: _Details | None = None
     output_tokens_details: _Details | None = None
 
     def tokens(self) -> Tokens:
         given, made = self.input_tokens_details or _Details(), self.output_tokens_details or _Details()
-        read, written = given.cached_tokens or 0, given.cache_write_tokens or 0
+        read, written = int(given.cached_tokens or 0), int(given.cache_write_tokens or 0)
         return Tokens(
-            uncached=max(self.input_tokens - read - written, 0),
+            uncached=max(int(self.input_tokens or 0) - read - written, 0),
             cache_read=read,
             cache_write_5m=written,
-            output=self.output_tokens,
-            reasoning=made.reasoning_tokens or 0,
+            output=int(self.output_tokens or 0),
+            reasoning=int(made.reasoning_tokens or 0),
         )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -260,6 +260,7 @@ def test_urls_are_found_where_they_have_to_be_fetched() -> None:
     [
         (b'{"say":"Hi"}', "mine", "anthropic--claude-4.6-sonnet"),
         (b'{"say":"see https://x"}', "mine", "anthropic--claude-4.6-sonnet"),
+        (b'{"say":"see \\"https://x\\"","url":"ftp://x"}', "mine", "anthropic--claude-4.6-sonnet"),
         (b'{"input":"https://x"}', "embeddings", "text-embedding-3-small"),
         (b'{"messages":"https://x"}', "chat", "gpt-5"),
     ],
@@ -267,6 +268,20 @@ def test_urls_are_found_where_they_have_to_be_fetched() -> None:
 def test_no_urls_are_found_elsewhere(body: bytes, surface: str, model: str) -> None:
     """Not in texts, and not for upstreams that fetch by themselves."""
     assert () == remote_urls(fields.parse(body), surface=surface, facts=facts_for(model))
+
+
+def test_texts_that_quote_urls_are_no_reason_to_read_the_conversation() -> None:
+    """Prompts of programmers are full of them, and reading is what costs."""
+    body = fields.parse(rb'{"messages":"no conversation","text":"\"https://x\" \"HTTP://y\""}')
+
+    assert () == remote_urls(body, surface="chat", facts=facts_for("anthropic--claude-4.6-sonnet"))
+
+
+def test_urls_may_be_in_capitals() -> None:
+    """Schemes have no case."""
+    body = fields.parse(b'{"say":"\\"http","url":"HTTPS://x/y.png"}')
+
+    assert ("HTTPS://x/y.png",) == remote_urls(body, surface="mine", facts=target().facts)
 
 
 FETCHED = {"https://x": Inline("image/png", "AAAA")}
@@ -481,3 +496,51 @@ def test_tokens_are_estimated_from_the_conversation() -> None:
     )
 
     assert 0 < short < long
+
+
+# --- depth ---
+
+
+def _nested(depth: int, surface: str) -> Fields:
+    schema = '{"items":' * depth + "{}" + "}" * depth
+    body = {
+        "chat": '{"messages":[{"role":"user","content":"a"}],"tools":[{"type":"function","function":'
+        '{"name":"t","parameters":%s}}]}',
+        "messages": '{"max_tokens":9,"messages":[{"role":"user","content":"a"}],"output_format":'
+        '{"type":"json_schema","schema":%s}}',
+        "responses": '{"input":"a","text":{"format":{"type":"json_schema","name":"n","schema":%s}}}',
+        "gemini": '{"contents":[{"parts":[{"text":"https://x"}]}],"tools":[{"functionDeclarations":'
+        '[{"name":"t","parameters":%s}]}]}',
+    }[surface]
+    return fields.parse((body % schema).encode())
+
+
+def _refused(ask: Callable[[], object]) -> bool:
+    try:
+        ask()
+    except BadRequest:
+        return True
+    return False
+
+
+DEPTHS = (*range(300, 960, 60), *range(960, 1_000, 2), 100_000)
+
+
+@pytest.mark.parametrize("surface", ["chat", "messages", "responses", "gemini"])
+@pytest.mark.parametrize(
+    "model", ["gpt-4.1", "anthropic--claude-4.6-sonnet", "amazon--nova-pro", "cohere--command-a-reasoning"]
+)
+def test_what_is_nested_too_deeply_is_refused(surface: str, model: str) -> None:
+    """However deep: decoding takes more than walking through it does, and than encoding it inside of more."""
+    to = target(model)
+    asks: tuple[Callable[[Fields], object], ...] = (
+        lambda body: prepare(body, to, surface=surface, stream=False),
+        lambda body: translate.count_tokens(body, surface=surface),
+        lambda body: remote_urls(body, surface=surface, facts=to.facts),
+    )
+    outcomes = [
+        [_refused(lambda depth=depth, ask=ask: ask(_nested(depth, surface))) for depth in DEPTHS]  # type: ignore[misc]
+        for ask in asks
+    ]
+
+    assert [(False, True)] * 3 == [(first, last) for first, *_, last in outcomes]

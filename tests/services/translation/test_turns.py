@@ -33,6 +33,7 @@ from services.translation.turns import (
     check_inputs,
     document_text,
     forgets_thinking,
+    freeform_input,
     hoisted,
     image_format,
     merged,
@@ -297,3 +298,10 @@ def test_documents_that_are_no_text_are_refused(data: str) -> None:
     """What calls itself text has to be base64-encoded UTF-8."""
     with pytest.raises(BadRequest, match="no base64-encoded UTF-8 text"):
         document_text(Document("text/plain", data), Conversation(turns=()))
+
+
+@pytest.mark.parametrize("text", ["plain", '{"input":1}', "[" * 100_000, '{"other":"x"}', ""])
+def test_a_freeform_call_that_keeps_to_no_form_is_text_itself(text: str) -> None:
+    """However deeply nested: nothing that a model writes breaks its answer."""
+    assert text == freeform_input(text)
+    assert "x" == freeform_input('{"input":"x"}')

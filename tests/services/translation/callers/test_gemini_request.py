@@ -14,6 +14,7 @@ from google.genai import types
 from services.errors import BadRequest
 from services.translation import fields
 from services.translation.callers.gemini import CALLER
+from services.translation.callers.gemini_message import camel
 from services.translation.callers.gemini_seals import seal
 from services.translation.conversation import (
     Audio,
@@ -782,3 +783,11 @@ def test_a_long_stream_that_comes_back_in_pieces_is_read_in_linear_time() -> Non
 
     assert (Text("x" * 20_000_000),) == turn.blocks
     assert time.process_time() - started < 5
+
+
+def test_names_that_callers_make_up_are_not_kept_for_ever() -> None:
+    """Members of a function's answer are data: as many names as there are answers."""
+    for number in range(3_000):
+        camel(f"made_up_{number}")
+
+    assert camel.cache_info().currsize <= 1_024

@@ -363,6 +363,13 @@ def test_what_a_user_shows(part: dict[str, Any], expected: Block) -> None:
         ({}, "seals", False),
         ({"client_metadata": {"a": 1}, "future": 2, "other": None}, "dropped", ("client_metadata", "future")),
         ({"stream": True, "stream_options": {"include_obfuscation": False}}, "dropped", ()),
+        (
+            {"stream_options": {"include_obfuscation": True, "future": 1}},
+            "dropped",
+            ("stream_options.future", "stream_options.include_obfuscation"),
+        ),
+        ({"reasoning": {"effort": "low", "future": 1}}, "dropped", ("reasoning.future",)),
+        ({"text": {"format": {"type": "text", "future": 1}}}, "dropped", ("text.format.future",)),
         ({"background": False, "previous_response_id": None}, "dropped", ()),
     ],
 )  # fmt: skip
@@ -513,3 +520,22 @@ def test_trap_55_the_request_is_not_changed() -> None:
     assert msgspec.json.encode(first) == msgspec.json.encode(second)
     assert before == {name: bytes(raw) for name, raw in given.items()}
     assert json.dumps(schema) == json.dumps(first.tools[0].schema)
+
+
+def test_members_of_items_that_no_model_is_told_are_reported() -> None:
+    """Also inside of parts and of items; ids, statuses and annotations of our own answers say nothing."""
+    call = {"type": "function_call", "id": "fc", "status": "completed", "call_id": "c", "name": "f"}
+    items = [
+        {"role": "user", "content": [{"type": "input_text", "text": "x", "future": 1}], "phase": "p"},
+        {"type": "reasoning", "id": "rs", "summary": [{"type": "summary_text", "text": "t"}]},
+        {**call, "arguments": "{}", "namespace": "n"},
+        {"type": "function_call_output", "call_id": "c", "output": "y", "id": "o"},
+        {
+            "type": "message",
+            "id": "msg",
+            "role": "assistant",
+            "content": [{"type": "output_text", "text": "z", "annotations": [], "logprobs": []}],
+        },
+    ]
+
+    assert ("input.content.future", "input.phase", "input.namespace") == parsed(input=items).dropped

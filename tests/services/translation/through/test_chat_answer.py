@@ -121,3 +121,18 @@ def test_a_prepared_request_reads_its_answer() -> None:
     down = json.loads(request.answer(answer(calls())).body)
 
     assert (PUBLIC, "tool_calls") == (down["model"], down["choices"][0]["finish_reason"])
+
+
+@pytest.mark.parametrize("model", ["up", 'u"p'])
+@pytest.mark.parametrize("place", [b"zeta", b"extra"])
+def test_what_is_no_utf_8_is_broken(place: bytes, model: str) -> None:
+    """Wherever it stands: it is taken apart to be put right, and must not fail as if the gateway had."""
+    upstream = answer(calls()).replace(b'"up"', json.dumps(model).encode()).replace(place, b"\xff", 1)
+
+    with pytest.raises(UpstreamBroken):
+        read_answer(upstream, model=model, finish_fix=True)
+
+
+def test_the_log_learns_the_reason_that_the_caller_reads() -> None:
+    """The first choice's, put right."""
+    assert "tool_calls" == read_answer(answer(calls(), TEXT), model="m", finish_fix=True).finish_reason

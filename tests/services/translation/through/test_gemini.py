@@ -172,6 +172,15 @@ def test_the_models_defaults_stand_under_what_the_caller_says(given: Any, name: 
     assert expected == sent(DEFAULTS, **given)[name]
 
 
+def test_a_default_effort_and_a_default_stop_are_said_in_geminis_words() -> None:
+    """The configuration has them in those of chat completions; thoughts stay hidden, as at Google."""
+    config = sent({"stop": "X", "reasoning_effort": "low"})["generationConfig"]
+    own = sent({"stop": ["X"], "reasoning_effort": "low"}, generationConfig={"thinking_config": {}})
+
+    assert {"stopSequences": ["X"], "thinkingConfig": {"thinkingBudget": 1024}} == config
+    assert {"stopSequences": ["X"], "thinking_config": {}} == own["generationConfig"]
+
+
 def test_a_generation_config_that_is_none_is_refused() -> None:
     """By its name."""
     with pytest.raises(BadRequest, match="generationConfig"):

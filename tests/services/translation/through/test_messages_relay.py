@@ -13,6 +13,7 @@ from hypothesis import given, strategies as st
 from services.errors import RateLimited, UpstreamBroken, UpstreamError, UpstreamFailed, UpstreamLimited
 from services.translation.replies import Answer, Relay, Usage
 from services.translation.through import bedrock, messages
+from services.translation.through.messages_answer import MESSAGES, MessagesRelay, read_answer
 from tests.services.translation.messages_samples import (
     ANSWER,
     CLAUDE,
@@ -297,3 +298,14 @@ def test_what_is_no_answer_is_an_error(body: str, kind: type[UpstreamError]) -> 
     """Also an error object inside a 200."""
     with pytest.raises(kind):
         messages.prepare(request(), target(), stream=False).answer(body.encode())
+
+
+@pytest.mark.parametrize(
+    "reported", [b'{"type":"error","error":{"message":"\xff"}}', b'{"\xff":1,"type":""}']
+)
+def test_what_is_no_utf_8_is_broken(reported: bytes) -> None:
+    """In a report of an error too: it must not fail as if the gateway had."""
+    with pytest.raises(UpstreamBroken):
+        read_answer(reported, form=MESSAGES, model="m")
+    with pytest.raises(UpstreamBroken):
+        MessagesRelay(form=MESSAGES, model="m").feed(b"data: " + reported + b"\n\n")

@@ -477,11 +477,18 @@ def test_the_answers_schema_goes_up_where_the_model_keeps_to_it() -> None:
 
 def test_defaults_of_the_configuration() -> None:
     """In the names of chat completions; the caller's word beats them."""
-    defaults = {"max_completion_tokens": 70, "temperature": 0.5, "seed": 1, "reasoning_effort": "none"}
+    defaults = {
+        "max_completion_tokens": 70,
+        "temperature": 0.5,
+        "seed": 1,
+        "reasoning_effort": "none",
+        "stop": "X",
+    }
     body = request(max_tokens=..., temperature=0.2)
     out = json.loads(messages.prepare(body, target(defaults=defaults), stream=False).body)
 
     assert (70, 0.2, {"type": "disabled"}) == (out["max_tokens"], out["temperature"], out["thinking"])
+    assert ["X"] == out["stop_sequences"]
     assert "seed" not in out
 
 

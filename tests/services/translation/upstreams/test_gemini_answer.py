@@ -297,6 +297,13 @@ def test_tokens_of_tools_belong_to_the_prompt() -> None:
     assert Counted(Tokens(uncached=0, cache_read=9)) == read(usage, frame(finish="STOP"))[1]
 
 
+def test_whole_numbers_of_tokens_may_be_written_as_floats() -> None:
+    """They are no reason to call an answer broken."""
+    usage = '{"usageMetadata":{"promptTokenCount":3.0,"candidatesTokenCount":null,"thoughtsTokenCount":2.0}}'
+
+    assert Counted(Tokens(3, output=2, reasoning=2)) == read(usage, frame(finish="STOP"))[1]
+
+
 # --- whole answers -----------------------------------------------------------------------------------
 
 

@@ -337,8 +337,12 @@ def test_what_gemini_has_no_words_for_is_reported(members: Any, dropped: tuple[s
 
 @pytest.mark.parametrize(("detail", "dropped"), [("high", ("detail",)), ("auto", ()), ("", ())])
 def test_nor_is_the_detail_of_pictures(detail: str, dropped: tuple[str, ...]) -> None:
-    """Unless it says nothing."""
-    assert dropped == send(asked(Image("image/png", "QQ==", detail=detail))).dropped
+    """Unless it says nothing; those of results too."""
+    image = Image("image/png", "QQ==", detail=detail)
+    shown = asked(turns=(Turn("assistant", (ToolUse("c", "f"),)), Turn("user", (ToolResult("c", (image,)),))))
+
+    assert dropped == send(asked(image)).dropped
+    assert dropped == send(shown).dropped
 
 
 # --- generationConfig --------------------------------------------------------------------------------

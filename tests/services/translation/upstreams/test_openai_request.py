@@ -188,13 +188,17 @@ def test_trap_42_what_the_answer_could_not_tell_is_refused(name: str, value: Any
 
 
 def test_what_is_left_out_is_reported() -> None:
-    """Thinking, cache marks, citations, and Responses' truncation."""
+    """Thinking, cache marks, citations, a choice from nothing, and Responses' truncation."""
+    marked = ToolResult("c", (Text("a", CacheMark()),))
     assert ("truncation",) == dropped(settings={"truncation": "auto"})
     assert ("thinking",) == dropped(turns=(HI, assistant(Thinking("hm"), Text("a"))))
     assert ("thinking",) == dropped(turns=(HI, assistant(Redacted("x"), Text("a"))))
     assert ("cache_control",) == dropped(system=(Text("s", CacheMark()),))
     assert ("cache_control",) == dropped(tools=(Tool("f", cache=CacheMark()),))
+    assert ("cache_control",) == dropped(turns=(HI, assistant(ToolUse("c", "f")), user(marked)))
     assert ("citations",) == dropped(turns=(user(Document(text="a", citations=True)),))
+    assert ("citations",) == dropped(turns=(HI, assistant(Text("a", citations=({},))), HI))
+    assert ("tool_choice",) == dropped(tool_choice=ToolChoice("any"))
 
 
 # --- tools ---

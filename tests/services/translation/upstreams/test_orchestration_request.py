@@ -489,9 +489,10 @@ def test_how_tools_are_called_is_a_parameter(choice: ToolChoice, told: Any) -> N
 
 def test_a_choice_without_tools_is_reported() -> None:
     """It means nothing; "none" is so anyway."""
-    conversations = [talk(tool_choice=ToolChoice(mode)) for mode in ("any", "none")]  # type: ignore[arg-type]
+    wanted, idle = talk(tool_choice=ToolChoice("any")), talk(tool_choice=ToolChoice("none"))
 
-    assert [("tool_choice",), ()] == [request(one).dropped for one in conversations]
+    assert [("tool_choice",), ("tool_choice",)] == [request(wanted, m).dropped for m in (GPT, CLAUDE)]
+    assert [(), ()] == [request(idle, m).dropped for m in (GPT, CLAUDE)]
 
 
 # --- parameters --------------------------------------------------------------------------------------

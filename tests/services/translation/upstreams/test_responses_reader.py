@@ -347,6 +347,13 @@ def test_an_answer_without_usage() -> None:
     assert [Started(), Stopped("stop")] == answered(usage=None)
 
 
+def test_usage_with_gaps_and_floats() -> None:
+    """They are no reason to call an answer broken."""
+    usage = {"input_tokens": 3.0, "output_tokens": None, "input_tokens_details": {"cached_tokens": 1.0}}
+
+    assert Counted(Tokens(2, cache_read=1)) in answered(usage=usage)
+
+
 # --- frames of another form ---
 
 
