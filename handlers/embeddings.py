@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import time
-
 from sanic import Blueprint, HTTPResponse, Request
 
-from handlers.serving import begin, read_fields, serve
-from services.asking import Ask
-from services.translation import embeddings, fields
+from handlers.serving import ask_of, receive, serve
+from services.translation import embeddings
 
 bp = Blueprint("embeddings")
 
@@ -51,13 +48,5 @@ async def create_at_deployment(request: Request, model: str) -> HTTPResponse | N
 
 
 async def _create(request: Request, *, model: str | None) -> HTTPResponse | None:
-    started = time.perf_counter()
-    body, size = await read_fields(request)
-    ask = Ask(
-        model=model or fields.required(body, "model", str),
-        body=body,
-        prepare=embeddings.prepare,
-        call=begin(request, surface="embeddings", body_bytes=size, started=started),
-        idempotency_key=request.headers.get("idempotency-key"),
-    )
-    return await serve(request, ask)
+    body, call = await receive(request, surface="embeddings")
+    return await serve(request, ask_of(request, body, call, embeddings.prepare, model=model))

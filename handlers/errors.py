@@ -36,12 +36,6 @@ _ENVELOPES: Mapping[str, Callable[[GatewayError, str], bytes]] = {
 }
 
 
-def surface_of(request: Request) -> str:
-    """Return which kind of client the route is for; empty where none was found."""
-    route = request.route
-    return str(getattr(route.ctx, "surface", "")) if route is not None else ""
-
-
 def render(request: Request, exception: Exception) -> HTTPResponse:
     """Return the answer for whatever was raised before the first byte went out."""
     error = as_gateway_error(request, exception)
@@ -54,7 +48,8 @@ def render(request: Request, exception: Exception) -> HTTPResponse:
         headers |= {str(k): str(v) for k, v in exception.headers.items()}
     if error.status == 401:
         headers["www-authenticate"] = "Bearer"
-    envelope = _ENVELOPES.get(surface_of(request), envelopes.openai_error)
+    surface = getattr(request.route.ctx, "surface", "") if request.route is not None else ""
+    envelope = _ENVELOPES.get(surface, envelopes.openai_error)
     return HTTPResponse(
         envelope(error, headers["x-request-id"]),
         status=error.status,
@@ -75,18 +70,16 @@ def _tell(request: Request, error: GatewayError) -> None:
     )
 
 
-def as_gateway_error(request: Request | None, exception: BaseException) -> GatewayError:
+def as_gateway_error(request: Request, exception: BaseException) -> GatewayError:
     """Return the failure as one of ours; the unforeseen is logged with its trace and told generically."""
     if isinstance(exception, GatewayError):
         return exception
     status = exception.status_code if isinstance(exception, SanicException) else 500
     kind, code, text = _HTTP.get(status, _UNKNOWN)
     if status >= 500 and status != 503:
-        log.error("unexpected_failure", request_id=request_id(request) if request else "", exc_info=exception)
-    where = {"method": request.method, "path": request.path} if request is not None else {}
-    error = GatewayError(
-        str(exception), public=text.format(**where) if where else text, code=code, status=status
-    )
+        log.error("unexpected_failure", request_id=request_id(request), exc_info=exception)
+    public = text.format(method=request.method, path=request.path)
+    error = GatewayError(str(exception), public=public, code=code, status=status)
     error.kind = kind
     return error
 

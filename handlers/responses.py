@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any
@@ -10,10 +9,12 @@ from urllib.parse import unquote
 
 from sanic import Blueprint, HTTPResponse, Request
 
-from handlers.serving import begin, read_fields, serve, services_of
-from services.asking import Ask, Prepare, caller_tag
+from handlers.bodies import read_body
+from handlers.serving import ask_of, begin, receive, serve, services_of, take
+from services.asking import Ask, caller_tag
+from services.calls import Caller
 from services.errors import BadRequest, NotFound
-from services.translation import fields, stored, translate
+from services.translation import fields, stored
 from services.translation.fields import Fields
 from services.translation.through import responses as through
 
@@ -67,11 +68,7 @@ async def create(request: Request) -> HTTPResponse | None:
       '400': {description: A field is missing, wrong, or cannot be honoured; error.param names it}
       '404': {description: No such model, or no such previous response}
     """
-    started = time.perf_counter()
-    body, size = await read_fields(request)
-    stream = bool(fields.read(body, "stream", bool))
-    prepare = partial(translate.prepare, surface=SURFACE, stream=stream)
-    return await _ask(request, body, prepare, size=size, started=started, stream=stream)
+    return await take(request, surface=SURFACE, keeper=_keeper)
 
 
 @_route("POST", "/compact")
@@ -82,9 +79,9 @@ async def compact(request: Request) -> HTTPResponse | None:
     ---
     summary: A conversation as one item that only the model can read; GPT models only
     """
-    started = time.perf_counter()
-    body, size = await read_fields(request)
-    return await _ask(request, body, through.compact, size=size, started=started)
+    body, call = await receive(request, surface=SURFACE)
+    pinned = _keeper(body, call.caller)
+    return await serve(request, ask_of(request, body, call, through.compact, pinned=pinned))
 
 
 @_route("GET", "/<response_id:str>")
@@ -122,6 +119,7 @@ async def cancel(request: Request, response_id: str) -> HTTPResponse | None:
     ---
     summary: Cancel a response that is made in the background
     """
+    await read_body(request, limit=services_of(request).body_limit)  # some clients send an empty object
     return await _keep(request, response_id, method="POST", operation="/cancel")
 
 
@@ -136,30 +134,14 @@ async def input_items(request: Request, response_id: str) -> HTTPResponse | None
     raise NotFound("SAP AI Core does not list the input items of a response; keep what you sent")
 
 
-async def _ask(
-    request: Request, body: Fields, prepare: Prepare, *, size: int, started: float, stream: bool = False
-) -> HTTPResponse | None:
-    call = begin(request, surface=SURFACE, body_bytes=size, started=started)
-    call.stream = stream
-    ask = Ask(
-        model=fields.required(body, "model", str),
-        body=body,
-        prepare=prepare,
-        call=call,
-        idempotency_key=request.headers.get("idempotency-key"),
-        pinned=_keeper(body, caller_tag(call.caller)),
-    )
-    return await serve(request, ask)
-
-
-def _keeper(body: Fields, caller: str) -> str:
+def _keeper(body: Fields, caller: Caller) -> str:
     """Return the deployment that keeps the response to go on from; empty where any will do.
 
     An id that leads nowhere is not told here: what is wrong with it depends on the model.
     """
     given = fields.read(body, "previous_response_id", str)
     try:
-        return stored.unseal(given, caller)[1] if given else ""
+        return stored.unseal(given, caller_tag(caller))[1] if given else ""
     except NotFound:
         return ""
 
@@ -168,7 +150,7 @@ async def _keep(
     request: Request, response_id: str, *, method: str, operation: str = ""
 ) -> HTTPResponse | None:
     """Ask the deployment that keeps a response about it. Raises NotFound."""
-    call = begin(request, surface=SURFACE, body_bytes=0, started=time.perf_counter())
+    call = begin(request, surface=SURFACE)
     response_id = unquote(response_id)
     _, origin = stored.unseal(response_id, caller_tag(call.caller))
     model = services_of(request).catalog.serving(origin, allowed=call.caller.may_use)

@@ -16,16 +16,16 @@ from sanic import HTTPResponse, Request
 from handlers.bodies import read_body
 from handlers.errors import outcome
 from handlers.ids import request_id
-from handlers.wire import PieceWriter, write_whole
+from handlers.wire import PieceWriter, needs_sanic, write_whole
 from handlers.wishes import read_wishes
 from services import metrics
-from services.asking import Ask
-from services.calls import Call, Reply
+from services.asking import Ask, Prepare
+from services.calls import Call, Caller, Reply
 from services.container import Services
 from services.errors import CallerLeft, OutOfTime
-from services.translation import fields
+from services.inflight import Events
+from services.translation import fields, translate
 from services.translation.fields import Fields
-from services.translation.translate import prepare
 
 T = TypeVar("T")
 
@@ -75,11 +75,37 @@ async def read_fields(request: Request) -> tuple[Fields, int]:
     return fields.parse(body), len(body)
 
 
-def begin(request: Request, *, surface: str, body_bytes: int, started: float) -> Call:
-    """Return the story of this request, which began at `started` (`time.perf_counter`)."""
-    call = Call(surface=surface, caller=request.ctx.caller, request_id=request_id(request), started=started)
-    call.body_bytes = body_bytes
-    return call
+async def receive(request: Request, *, surface: str) -> tuple[Fields, Call]:
+    """Read the request's body and begin its story. Raises GatewayError."""
+    call = begin(request, surface=surface)
+    body, call.body_bytes = await read_fields(request)
+    return body, call
+
+
+def begin(request: Request, *, surface: str) -> Call:
+    """Return the story of a request that begins now."""
+    started = time.perf_counter()
+    return Call(surface=surface, caller=request.ctx.caller, request_id=request_id(request), started=started)
+
+
+def ask_of(
+    request: Request,
+    body: Fields,
+    call: Call,
+    prepare: Prepare,
+    *,
+    model: str | None = None,
+    pinned: str = "",
+) -> Ask:
+    """Return the request for the pipeline; `model` is in the path, else in the body. Raises BadRequest."""
+    return Ask(
+        model=model or fields.required(body, "model", str),
+        body=body,
+        prepare=prepare,
+        call=call,
+        idempotency_key=request.headers.get("idempotency-key"),
+        pinned=pinned,
+    )
 
 
 async def take(
@@ -90,25 +116,20 @@ async def take(
     stream: bool | None = None,
     content_type: str = EVENTS,
     edit: Callable[[Request, Fields], None] | None = None,
+    keeper: Callable[[Fields, Caller], str] | None = None,
 ) -> HTTPResponse | None:
     """Read a conversation's envelope and serve it. Raises GatewayError.
 
     `model` and `stream` are in the path of some surfaces; else they are members of the body. `edit` moves
-    what this surface says in the head to the body.
+    what this surface says in the head to the body; `keeper` tells the one deployment that can serve it.
     """
-    started = time.perf_counter()
-    body, size = await read_fields(request)
+    body, call = await receive(request, surface=surface)
     if edit is not None:
         edit(request, body)
-    call = begin(request, surface=surface, body_bytes=size, started=started)
     call.stream = bool(fields.read(body, "stream", bool)) if stream is None else stream
-    ask = Ask(
-        model=model or fields.required(body, "model", str),
-        body=body,
-        prepare=partial(prepare, surface=surface, stream=call.stream),
-        call=call,
-        idempotency_key=request.headers.get("idempotency-key"),
-    )
+    prepare = partial(translate.prepare, surface=surface, stream=call.stream)
+    pinned = "" if keeper is None else keeper(body, call.caller)
+    ask = ask_of(request, body, call, prepare, model=model, pinned=pinned)
     return await serve(request, ask, content_type=content_type)
 
 
@@ -122,7 +143,9 @@ async def serve(request: Request, ask: Ask, *, content_type: str = EVENTS) -> HT
             if call.stream:
                 await _stream(request, ask, services, content_type)
                 return None
-            return await _whole(request, ask, services)
+            response = await _whole(request, ask, services)
+            call.status = 200
+            return response
         finally:
             services.gate.leave()
     except BaseException as exc:
@@ -151,10 +174,8 @@ async def _in_time(ask: Ask, serving: Awaitable[T]) -> T:
 async def _whole(request: Request, ask: Ask, services: Services) -> HTTPResponse | None:
     reply = await _in_time(ask, services.pipeline.whole(ask))
     assert reply.answer is not None
-    call = ask.call
-    call.status = 200
-    head, body = _head(call, reply), reply.answer.body
-    if "origin" in request.headers:  # a web page: the middleware has to add what CORS wants
+    head, body = _head(ask.call, reply), reply.answer.body
+    if needs_sanic(request):
         return Served(body, head=head, content_type=_JSON)
     await write_whole(request, head, body)
     return None
@@ -168,15 +189,16 @@ async def _stream(request: Request, ask: Ask, services: Services, content_type: 
         first = await anext(chunks) or beat  # a failure up to here keeps its own status
         while not first:  # the model is still silent, and there is nothing to say meanwhile
             first = await _in_time(ask, anext(chunks))
-        call.first_byte_at = time.perf_counter()
-        call.status = 200
         assert call.reply is not None
         head = [*_head(call, call.reply), *_STREAM_HEAD]
         response = await request.respond(Served(head=head, content_type=content_type))
         await response.send(first)
+        call.first_byte_at = time.perf_counter()
+        call.status = 200
         with closing(PieceWriter(request, response, beat=beat, seconds=seconds)) as pieces:
             write = pieces.write
             try:
+                await _first_content(ask, chunks, write)
                 async for chunk in chunks:
                     await write(chunk)
             except (Exception, asyncio.CancelledError) as exc:
@@ -187,6 +209,19 @@ async def _stream(request: Request, ask: Ask, services: Services, content_type: 
                 if farewell := call.reply.farewell(call.error):
                     await write(farewell)
         await response.eof()
+
+
+async def _first_content(ask: Ask, chunks: Events, write: Callable[[bytes], Awaitable[None]]) -> None:
+    """Pass on what precedes the content, of a stream that went out without: its caller waits only so long.
+
+    Raises OutOfTime.
+    """
+    relay = ask.call.reply.relay if ask.call.reply is not None else None
+    while relay is not None and not relay.began and ask.deadline < math.inf:
+        chunk = await _in_time(ask, anext(chunks, b""))
+        if not chunk:
+            return
+        await write(chunk)
 
 
 def _head(call: Call, reply: Reply) -> list[tuple[bytes, bytes]]:

@@ -1,8 +1,8 @@
-"""The caller's connection: the pieces of a stream on it, and its end.
+"""The caller's connection: whole answers on it, the pieces of a stream, and its end.
 
-After the head has gone out through Sanic, each piece needs no more than its chunk framing and one write;
-Sanic's own way there passes five functions, a tenth of what a piece costs. Same rules: wait while the
-caller's side is full, stop when it has gone, and tell the connection's silence watch that something happened.
+Sanic's own way to the socket passes many functions for each answer and each piece. Same rules here: wait
+while the caller's side is full, stop when it has gone, and tell the connection's silence watch that something
+happened.
 """
 
 from __future__ import annotations
@@ -30,18 +30,24 @@ _SENT = _Sent()
 _JSON_HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n"
 
 
+def needs_sanic(request: Request) -> bool:
+    """Whether Sanic has to send the answer: it gives CORS fields to web pages, and HEAD no body."""
+    http: Any = request.stream
+    return http.head_only or "origin" in request.headers
+
+
 async def write_whole(request: Request, head: list[tuple[bytes, bytes]], body: bytes) -> None:
     """Answer with JSON at once, in one write, and leave the connection ready for the next request.
 
     What Sanic does for it (response object, middleware, head) costs as much as the whole way to the upstream
-    and back. Its rules hold: wait while the caller's side is full, stop when it has gone.
+    and back. Only for a request whose body has been read, and that does not need Sanic.
     """
     http: Any = request.stream
-    http.respond(_SENT)
     fields = [b"%b: %b\r\n" % field for field in head]
     connection = b"keep-alive" if http.keep_alive else b"close"
     end = b"content-length: %d\r\nconnection: %b\r\n\r\n" % (len(body), connection)
     await http.protocol.send(b"".join((_JSON_HEAD, *fields, end, body)))
+    http.response = _SENT
     http.response_func = None
     http.stage = Stage.IDLE
     request.responded = True
@@ -111,14 +117,14 @@ class _Arrival(asyncio.Event):
         return self._own
 
 
-class DrainingProtocol(HttpProtocol):
-    """Sanic's protocol, whose connections end with the request they are serving when the worker stops.
+class CallerConnection(HttpProtocol):
+    """Sanic's protocol, whose connections end with the request they are serving when its time is over.
 
-    Sanic closes the idle ones, once. One that is busy at that moment would be idle a little later, stay open
-    until the grace time is over, and take new requests from nginx meanwhile.
+    When the worker stops, Sanic closes the idle ones, once. One that is busy at that moment would be idle a
+    little later, stay open until the grace time is over, and take new requests from nginx meanwhile.
     """
 
-    open: ClassVar[set[DrainingProtocol]] = set()
+    open: ClassVar[set[CallerConnection]] = set()
     """The connections of this process."""
 
     def connection_made(self, transport: Any) -> None:
@@ -131,6 +137,18 @@ class DrainingProtocol(HttpProtocol):
         """Forget a connection."""
         self.open.discard(self)
         super().connection_lost(exc)  # type: ignore[no-untyped-call]
+
+    def check_timeouts(self) -> None:
+        """Let a request that takes too long end; Sanic, having cancelled it, looks no more at the connection.
+
+        A caller who has taken nothing for as long would not take the error either: it is not waited for.
+        """
+        if not self._can_write.is_set() and time.monotonic() - self._time > self.response_timeout:
+            self.abort()  # type: ignore[no-untyped-call]
+            return
+        super().check_timeouts()  # type: ignore[no-untyped-call]
+        if self._http and self._http.exception is not None:
+            self._http.keep_alive = False
 
     def interrupt(self, error: GatewayError) -> None:
         """Let the request that is served now, if there is one, end with this failure."""

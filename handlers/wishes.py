@@ -14,15 +14,15 @@ _HOLD = "x-aicore-hold"
 _SDK_TIMEOUTS = ("x-stainless-timeout", "x-stainless-read-timeout", "x-server-timeout")
 """What the SDKs of OpenAI, Anthropic and Google say by themselves (seconds); what is no number is ignored."""
 
+_WISHES = frozenset((_TIMEOUT, _HOLD, *_SDK_TIMEOUTS))
 _SWITCH = {"true": True, "1": True, "false": False, "0": False}
 
 
 def read_wishes(request: Request, ask: Ask) -> None:
     """Note them in the request. Raises BadRequest naming a field of the head that makes no sense."""
-    head = request.head.lower()
-    if b"timeout:" not in head and b"aicore-hold:" not in head:  # nearly always, and cheaper to see so
-        return
     headers = request.headers
+    if _WISHES.isdisjoint(headers):  # Sanic has made the names lower-case
+        return
     seconds = [limit for name in _SDK_TIMEOUTS if (limit := _seconds(headers.get(name)))]
     if (given := headers.get(_TIMEOUT)) is not None:
         own = _seconds(given)

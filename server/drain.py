@@ -14,13 +14,14 @@ are between two requests a connection that closes under the second.
 from __future__ import annotations
 
 import asyncio
+import multiprocessing
 import os
 import signal
 from typing import Any
 
 from sanic import Sanic
 
-from handlers.wire import DrainingProtocol
+from handlers.wire import CallerConnection
 from services.errors import Draining
 
 RETIRING_SECONDS = 1.0
@@ -44,13 +45,16 @@ class Drain:
 
         Ctrl-C and some supervisors signal every process of the gateway, and so does the main process: here
         the second signal is no sign of impatience. Who is impatient tells the main process, which kills.
+        Only for a worker of a main process; that it may have gone already, its id tells.
         """
         loop = asyncio.get_running_loop()
         for number in _SIGNALS:
             loop.add_signal_handler(number, self._stop, app, number)
-        self._watch(app, os.getppid())
+        main = multiprocessing.parent_process()
+        assert main is not None
+        self._watch(app, main.pid)
 
-    def _watch(self, app: Sanic[Any, Any], parent: int) -> None:
+    def _watch(self, app: Sanic[Any, Any], parent: int | None) -> None:
         if os.getppid() != parent:
             self._stop(app, signal.SIGTERM)
         else:
@@ -74,5 +78,5 @@ class Drain:
     def end(self) -> None:
         """End what still runs."""
         text = "the gateway restarts, and its time to finish requests is over; send the request again"
-        for connection in list(DrainingProtocol.open):
+        for connection in list(CallerConnection.open):
             connection.interrupt(Draining(text, retry_after=1.0))

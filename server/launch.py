@@ -20,7 +20,7 @@ from sanic.exceptions import SanicException
 from sanic.mixins import startup
 from sanic.worker.loader import AppLoader
 
-from handlers.wire import DrainingProtocol
+from handlers.wire import CallerConnection
 from server import create_app, logs
 from server.app import NAME, VERSION
 from server.settings import Settings
@@ -36,6 +36,8 @@ class CannotListen(OSError):
 def serve(settings: Settings) -> None:
     """Serve until a signal ends it. Raises CannotListen before anything is started."""
     _check_port(settings.host, settings.port)
+    if not os.isatty(0):
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there are workers to renew
     logs.setup(settings.log_level)
     if sys.platform == "linux":
         # Workers share the imported modules instead of importing again: half the start-up time.
@@ -50,7 +52,7 @@ def serve(settings: Settings) -> None:
         workers=settings.workers,
         access_log=False,
         motd=False,
-        protocol=DrainingProtocol,
+        protocol=CallerConnection,
     )
     startup.Manager = _start_state_process  # type: ignore[attr-defined]
     Sanic.serve(primary=app, app_loader=loader)

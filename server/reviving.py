@@ -9,7 +9,6 @@ import os
 import signal
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from multiprocessing.process import BaseProcess
 from typing import Any
 
@@ -89,7 +88,7 @@ class Crew:
             if now - self._revived.get(worker.name, 0.0) > INTERVAL_SECONDS:
                 log.error("worker_died", worker=worker.name, exit_status=worker.exitcode)
                 self._revived[worker.name] = now
-                worker.restart()
+                _start(worker)
 
     def _go_on_renewing(self) -> None:
         """Start a new worker; when it serves, let the old one finish what it has, and start the next.
@@ -103,7 +102,7 @@ class Crew:
             log.info("worker_renewed", worker=worker.name, old=predecessor.pid, new=worker.pid)
             del self._predecessors[worker]
             self._retired.append(predecessor)
-            with suppress(ProcessLookupError):
+            if predecessor.is_alive():  # else its id may be another process's
                 os.kill(predecessor.pid or 0, signal.SIGHUP)
         self._retired = [process for process in self._retired if process.is_alive()]
         if self._renewal_asked and not self._to_renew and not self._retired:
@@ -112,6 +111,15 @@ class Crew:
         if self._to_renew:
             worker = self._to_renew.pop(0)
             self._predecessors[worker] = worker._current_process
-            worker.set_state(ProcessState.RESTARTING, force=True)
-            worker.spawn()
-            worker.start()
+            _start(worker)
+
+
+def _start(worker: Any) -> None:
+    """Start a new process for the worker. Where the system has none to give, it counts as one that died."""
+    worker.set_state(ProcessState.RESTARTING, force=True)
+    worker.spawn()
+    try:
+        worker.start()
+    except OSError as exc:
+        log.error("worker_not_started", worker=worker.name, reason=str(exc))
+        worker.set_state(ProcessState.FAILED, force=True)

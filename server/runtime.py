@@ -26,8 +26,11 @@ def prepare() -> Path:
         return Path(known)
     _remove_abandoned()
     folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
-    # Never closed: the lock lasts as long as this process or a worker forked from it.
-    fcntl.flock(os.open(folder / _LOCK, os.O_CREAT | os.O_RDWR, 0o600), fcntl.LOCK_EX)
+    # Never closed: the lock lasts as long as this process or a worker forked from it. Another gateway that
+    # starts now must not find it free.
+    unlocked = folder / "unlocked"
+    fcntl.flock(os.open(unlocked, os.O_CREAT | os.O_RDWR, 0o600), fcntl.LOCK_EX)
+    unlocked.rename(folder / _LOCK)
     (folder / "metrics").mkdir()
     os.environ[VARIABLE] = str(folder)
     os.environ[_METRICS] = str(folder / "metrics")

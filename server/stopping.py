@@ -18,6 +18,9 @@ from server.signals import asked
 
 SPARE_SECONDS = 10.0
 """Beyond the time that workers take by themselves, before they are killed."""
+TWICE_SECONDS = 0.05
+"""So soon a second signal is still the first: `timeout`, for one, signals its child and then its group."""
+_REPEAT_SECONDS = 1.0
 
 _WORKER_PREFIX = f"{Worker.WORKER_PREFIX}-{WorkerProcess.SERVER_LABEL}"
 
@@ -30,7 +33,7 @@ def workers() -> list[BaseProcess]:
 
 
 async def stop_cleanly(app: Sanic[Any, Any], *, seconds: float) -> None:
-    """Mend six things about how the manager stops. `seconds` is how long workers may take.
+    """Mend how the manager stops. `seconds` is how long workers may take.
 
     It speaks to its state's process inside the signal handler: where the signal interrupts it in the middle
     of such a talk, it waits for ever for an answer that the handler has taken. It keeps the listening socket
@@ -44,8 +47,16 @@ async def stop_cleanly(app: Sanic[Any, Any], *, seconds: float) -> None:
         return
     poll, all_up, run = manager._poll_monitor, manager._all_workers_ack, manager.run
 
+    first = 0.0
+
     def note(number: int, frame: object) -> None:
-        if asked:  # the second one means it
+        nonlocal first
+        now = time.monotonic()
+        if not asked:
+            first = now
+        elif now - first < TWICE_SECONDS:
+            return
+        else:  # the second one means it
             _kill_workers()
         asked.append(number)
 
@@ -94,10 +105,16 @@ def _kill_workers() -> None:
 
 
 def _wait_for_workers(seconds: float) -> None:
-    """Wait until all have drained, and kill those that never do."""
+    """Wait until all have drained, and kill those that never do.
+
+    They are asked again and again: one that has just come up is deaf for a moment, between its parent's
+    signal handlers and its own. One that has heard takes no notice.
+    """
     deadline = time.monotonic() + seconds
-    for process in workers():
-        process.join(max(0.0, deadline - time.monotonic()))
+    while (left := workers()) and time.monotonic() < deadline:
+        left[0].join(min(_REPEAT_SECONDS, deadline - time.monotonic()))
+        for process in workers():
+            process.terminate()
     for process in workers():
         log.error("worker_killed", worker=process.name, pid=process.pid, seconds=seconds)
         process.kill()

@@ -233,6 +233,7 @@ def test_the_second_signal_ends_at_once(
     family = processes.children(process)
     process.send_signal(number)
     assert within(2, lambda: _refuses(started.gateway.port))
+    time.sleep(0.1)  # sooner it would be the same wish once more
     since = time.monotonic()
     process.send_signal(number)
     status = process.wait(10)
@@ -242,6 +243,20 @@ def test_the_second_signal_ends_at_once(
     assert running.ended().failure is not None
     assert [] == processes.alive(family)
     assert [] == list(tmp_path.glob("aicore-gateway-*"))
+
+
+def test_a_signal_that_is_repeated_at_once_is_one(stack: Starter) -> None:
+    """`timeout` signals its child and then its group, and the child is in it: requests may finish."""
+    started = stack(*PACE)
+    running = stream(started.gateway, 40)
+    process = started.gateway.process
+    assert process is not None
+    for _ in range(3):
+        process.send_signal(signal.SIGTERM)
+        time.sleep(0.001)
+
+    assert "[DONE]" == events(running.ended().text)[-1]
+    assert 0 == process.wait(10)
 
 
 def _refuses(port: int) -> bool:

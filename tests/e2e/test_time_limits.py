@@ -383,6 +383,8 @@ def test_an_sdk_understands_the_504(stack: Stack) -> None:
         (FIRST_TOKEN, "slow-token", 30, True),
         (STALL, "stall", 0, True),
         (TOTAL, "silence", None, False),
+        (TOTAL, "slow", 4, True),
+        (TOTAL, "slow-token", 4, True),
         (TOTAL, "stall", 2, False),
     ],
 )
@@ -436,6 +438,19 @@ def test_what_is_held_goes_out_after_the_peek(stack: Stack, http: httpx.Client) 
     assert 2 <= arrived[1]
     assert "at last" == said(events(text))
     assert "[DONE]" == events(text)[-1]
+
+
+def test_the_callers_time_runs_out_after_the_peek(stack: Stack, http: httpx.Client) -> None:
+    """A stream that went out without content ends with an error event when its caller's time is over."""
+    stack.tenant.set_fault("slow-token", arg=6)
+    answer, took = timed(
+        lambda: ask(http, "chat", "anthropic--claude-4.8-opus", stream=True, **{HEADER: "1.6"})
+    )
+    found = events(answer.text)
+
+    assert (200, "deadline_exceeded") == (answer.status_code, found[-1]["error"]["code"])
+    assert PEEK < took < 1.6 + SLACK
+    assert closed(stack)
 
 
 def test_a_failure_within_the_peek_is_not_seen(stack: Stack, http: httpx.Client) -> None:

@@ -16,6 +16,7 @@ class FakeHttp:
         self.request_body: Any = "chunked" if announced is None else True
         self.request_bytes_left = announced
         self.recv_buffer = buffered
+        self.head_only = False
         self.reads = 0
 
     async def read(self) -> bytes | None:

@@ -20,7 +20,7 @@ from sanic.exceptions import (
 )
 from structlog.testing import capture_logs
 
-from handlers.errors import as_gateway_error, outcome, render
+from handlers.errors import outcome, render
 from services.errors import (
     BadRequest,
     CallerLeft,
@@ -146,14 +146,6 @@ def test_what_is_foreseen_is_logged_as_a_refusal_not_as_a_failure(error: Excepti
 
     assert [("refused", "info")] == [(line["event"], line["log_level"]) for line in logged]
     assert {"event", "log_level", "request_id", "method", "path", "status", "code"} == set(logged[0])
-
-
-def test_without_a_request_there_is_a_failure_all_the_same() -> None:
-    """For the log line of a call."""
-    with capture_logs() as logged:
-        error = as_gateway_error(None, ZeroDivisionError("oops"))
-
-    assert ("oops", 500, "") == (str(error), error.status, logged[0]["request_id"])
 
 
 def test_a_call_that_failed_ends_with_its_failure() -> None:

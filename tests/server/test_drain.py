@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 
-from handlers.wire import DrainingProtocol
+from handlers.wire import CallerConnection
 from server.drain import Drain
 from services.errors import Draining
 from services.tasks import spawn
 
 
-def connection(task: Any, *, serves: bool) -> DrainingProtocol:
+def connection(task: Any, *, serves: bool) -> CallerConnection:
     """One of this process, between two requests or within one."""
-    one: Any = object.__new__(DrainingProtocol)
+    one: Any = object.__new__(CallerConnection)
     one._http, one._task = (Http(serves), task)
     return one  # type: ignore[no-any-return]
 
@@ -33,7 +33,7 @@ class Http(SimpleNamespace):
 
 @pytest.fixture(autouse=True)
 def _none_open(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(DrainingProtocol, "open", set())
+    monkeypatch.setattr(CallerConnection, "open", set())
 
 
 async def test_a_request_that_still_runs_is_told() -> None:
@@ -41,7 +41,7 @@ async def test_a_request_that_still_runs_is_told() -> None:
     task = spawn(asyncio.Event().wait(), name="request")
     await asyncio.sleep(0)
     busy = connection(task, serves=True)
-    DrainingProtocol.open.add(busy)
+    CallerConnection.open.add(busy)
     Drain(seconds=1.0, lead=0.0).end()
     with pytest.raises(asyncio.CancelledError):
         await task
@@ -54,7 +54,7 @@ async def test_a_connection_between_two_requests_is_left_alone() -> None:
     """Sanic has closed it already, or does with the end of the answer."""
     task = spawn(asyncio.Event().wait(), name="request")
     idle = connection(task, serves=False)
-    DrainingProtocol.open.add(idle)
+    CallerConnection.open.add(idle)
     Drain(seconds=1.0, lead=0.0).end()
     await asyncio.sleep(0)
 

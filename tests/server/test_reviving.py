@@ -25,7 +25,7 @@ class Worker:
     def __init__(self, name: str) -> None:
         self.name = name
         self.starts = 0
-        self.alive = True
+        self.exhausted = False
         self.state = ProcessState.ACKED
         self.exitcode = -9
         self.spawn()
@@ -45,12 +45,11 @@ class Worker:
         self.state = state
 
     def start(self) -> None:
+        if self.exhausted:
+            self._current_process.alive = False
+            raise BlockingIOError("no more processes")
         self.starts += 1
         self.state = ProcessState.STARTED
-
-    def restart(self) -> None:
-        self.spawn()
-        self.start()
 
     def die(self) -> None:
         self._current_process.alive = False
@@ -118,6 +117,37 @@ def test_an_old_worker_goes_when_the_new_one_serves(told: list[tuple[str, Any]])
 
     assert [("signal", (old, signal.SIGHUP))] == told
     assert (1, 1) == (first.starts, second.starts)
+
+
+def test_an_old_worker_that_is_dead_gets_no_signal(told: list[tuple[str, Any]]) -> None:
+    """Its id may be another process's by now."""
+    worker = Worker("one")
+    watch = crew(worker)
+    old = worker._current_process
+    watch.renew(signal.SIGHUP, None)
+    watch.look()
+    old.alive = False
+    worker.state = ProcessState.ACKED
+    watch.look()
+
+    assert [("cleared", None), ("marked", old.pid)] == told
+
+
+def test_a_system_without_processes_does_not_end_the_gateway(
+    told: list[tuple[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What cannot be started now is tried again, and the others go on serving."""
+    worker, other = Worker("one"), Worker("two")
+    watch = crew(worker, other)
+    worker.die()
+    worker.exhausted = True
+    watch.look()
+    worker.exhausted = False
+    monkeypatch.setattr(reviving, "INTERVAL_SECONDS", -1.0)
+    watch.look()
+
+    assert (1, ProcessState.STARTED) == (worker.starts, worker.state)
+    assert other.is_alive()
 
 
 def test_nothing_is_started_while_the_gateway_stops(told: list[tuple[str, Any]]) -> None:

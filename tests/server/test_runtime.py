@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -56,6 +58,19 @@ def test_a_folder_in_use_stays() -> None:
         other.communicate("")
 
     assert still_there
+
+
+def test_a_folder_is_locked_before_others_look_at_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A gateway that starts at the same moment takes a free lock for one of the dead."""
+    seen: list[list[Path]] = []
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    for variable in (runtime.VARIABLE, "PROMETHEUS_MULTIPROC_DIR"):
+        monkeypatch.setenv(variable, "")  # so that it is restored
+    monkeypatch.setattr(fcntl, "flock", lambda *_: seen.append(list(tmp_path.glob("*/lock"))))
+    folder = runtime.prepare()
+
+    assert [[]] == seen
+    assert (folder / "lock").exists()
 
 
 def test_a_child_finds_its_parents_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
