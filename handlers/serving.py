@@ -138,7 +138,8 @@ async def serve(request: Request, ask: Ask, *, content_type: str = EVENTS) -> HT
     call, services = ask.call, services_of(request)
     try:
         read_wishes(request, ask)
-        await _in_time(ask, services.gate.enter())
+        if not services.gate.lets_in():
+            await _in_time(ask, services.gate.enter())
         try:
             if call.stream:
                 await _stream(request, ask, services, content_type)

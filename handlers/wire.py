@@ -46,7 +46,13 @@ async def write_whole(request: Request, head: list[tuple[bytes, bytes]], body: b
     fields = [b"%b: %b\r\n" % field for field in head]
     connection = b"keep-alive" if http.keep_alive else b"close"
     end = b"content-length: %d\r\nconnection: %b\r\n\r\n" % (len(body), connection)
-    await http.protocol.send(b"".join((_JSON_HEAD, *fields, end, body)))
+    protocol = http.protocol
+    if not protocol._can_write.is_set():
+        await protocol._can_write.wait()
+    if protocol.transport.is_closing():
+        raise RequestCancelled
+    protocol.transport.write(b"".join((_JSON_HEAD, *fields, end, body)))
+    protocol._time = time.monotonic()
     http.response = _SENT
     http.response_func = None
     http.stage = Stage.IDLE

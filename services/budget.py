@@ -24,20 +24,23 @@ class RetryBudget:
 
     def count(self) -> None:
         """Count a request that comes in."""
-        self._requests[self._now()] += 1
+        second = int(self._clock())
+        if second != self._second:
+            self._move_on(second)
+        self._requests[second % _WINDOW_SECONDS] += 1
 
     def spend(self) -> bool:
         """Count a further attempt, if there may be one."""
-        at = self._now()
+        second = int(self._clock())
+        if second != self._second:
+            self._move_on(second)
         if sum(self._retries) + 1 > self._floor + self._share * sum(self._requests):
             return False
-        self._retries[at] += 1
+        self._retries[second % _WINDOW_SECONDS] += 1
         return True
 
-    def _now(self) -> int:
-        """Return where to count now, with all that is older than the window forgotten."""
-        second = int(self._clock())
+    def _move_on(self, second: int) -> None:
+        """Forget all that is older than the window."""
         for passed in range(self._second + 1, min(second, self._second + _WINDOW_SECONDS) + 1):
             self._requests[passed % _WINDOW_SECONDS] = self._retries[passed % _WINDOW_SECONDS] = 0
         self._second = second
-        return second % _WINDOW_SECONDS

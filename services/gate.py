@@ -18,9 +18,13 @@ class Gate:
         self._limit = limit
         self._lines = lines
 
+    def lets_in(self) -> bool:
+        """Count a request in if it need not wait."""
+        return not self._lines.anybody(_LINE) and self._room()
+
     async def enter(self) -> None:
         """Count a request in. Raises Busy when there is no room in time, or nowhere to wait."""
-        if self._lines.anybody(_LINE) or not self._room():
+        if not self.lets_in():
             await self._lines.turn(_LINE, self._step_in)
 
     def leave(self) -> None:

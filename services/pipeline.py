@@ -156,6 +156,8 @@ class Pipeline:
 
     def _serving(self, ask: Ask, model: Model) -> Model:
         """Return the model, or its first fallback that has a deployment. Raises NoDeployment."""
+        if model.candidates:
+            return model
         for one in self._may_answer(ask, model):
             if one.candidates:
                 return one

@@ -61,8 +61,9 @@ class Gateway:
         if self.fail_log:
             raise OSError("no space left")
 
-    async def enter(self) -> None:
+    def lets_in(self) -> bool:
         self.inside += 1
+        return True
 
     def leave(self) -> None:
         self.inside -= 1
