@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -20,6 +21,7 @@ import psutil
 
 from perf.simulator.launch import CLIENT_KEY, Simulator
 from services.board import Board
+from tests.e2e.bodies import within
 from tests.e2e.gateway import Gateway
 from tests.e2e.nginx_server import NginxServer
 
@@ -145,6 +147,17 @@ def ends(gateway: Gateway, request_id: str) -> list[dict[str, Any]]:
     return [line for line in gateway.requests() if line["request_id"] == request_id]
 
 
+def forget(gateway: Gateway) -> None:
+    """Have the workers know nothing of their deployments' health: what a test did to them is over.
+
+    Only while nothing is in flight, for that is counted in the same place.
+    """
+    with closing(Board(_board_path(gateway))) as board:
+        if within(2, lambda: board.row("in-flight").total() == 0):
+            board._memory[board._cells_at :] = bytes(len(board._memory) - board._cells_at)
+
+
+@cache
 def _board_path(gateway: Gateway) -> Path:
     return next(iter(_boards(workers(gateway)[0])))
 

@@ -14,6 +14,7 @@ import pytest
 from openai import OpenAI
 
 from perf.simulator.launch import CLIENT_KEY, Simulator
+from tests.e2e.callers import forget
 from tests.e2e.gateway import Gateway
 
 RESTRICTED_KEY = "sk-only-mistral"
@@ -69,7 +70,8 @@ def stack(tmp_path: Path) -> Iterator[Starter]:
 def shared_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """The pair that most tests share."""
     folder = tmp_path_factory.mktemp("shared")
-    extra = {"secret_authentication_tokens": KEYS, "limits": {"body_bytes": BODY_LIMIT}}
+    extra: dict[str, Any] = {"secret_authentication_tokens": KEYS, "limits": {"body_bytes": BODY_LIMIT}}
+    extra["routing"] = {"queue_seconds": 0.5}  # tests with a tenant at its limit want to hear so
     with (
         Simulator(write_config=folder) as tenant,
         Gateway(folder / "config.json", workers=2, extra=extra) as gateway,
@@ -79,8 +81,9 @@ def shared_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 @pytest.fixture
 def shared(shared_stack: Stack) -> Stack:
-    """The shared pair, with the simulator as it was at its start."""
+    """The shared pair, with the simulator as it was at its start, and all deployments well."""
     shared_stack.tenant.reset()
+    forget(shared_stack.gateway)
     return shared_stack
 
 
