@@ -33,7 +33,7 @@ run: $(VENV)/.run  ## the gateway with your config.json, or with CONFIG=file
 	@$(BIN)/aicore-gateway serve $(if $(CONFIG),--config $(CONFIG))
 
 test: $(VENV)/.dev  ## every test, end-to-end ones included; every branch of the translation
-	@$(BIN)/python -m pytest -n 3 --dist loadfile --cov=services.translation --cov-branch --cov-fail-under=100 --cov-report=term-missing:skip-covered
+	@folder=$$(mktemp -d) && { $(BIN)/python -m pytest -n 3 --dist loadfile --basetemp=$$folder --cov=services.translation --cov-branch --cov-fail-under=100 --cov-report=term-missing:skip-covered; status=$$?; rm -rf $$folder; exit $$status; }
 
 check: $(VENV)/.dev  ## format, lint, strict types, import rules
 	@$(BIN)/ruff format --check .
