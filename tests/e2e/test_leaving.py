@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-import json
+import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -22,10 +22,12 @@ from tests.e2e.callers import (
     HOST,
     RawCaller,
     Way,
+    accounts_with_unreachable,
     callers_left,
     counted,
     ends,
     full_backlog,
+    left_counted,
     seconds_until,
     workers,
 )
@@ -75,8 +77,7 @@ class Site:
     @property
     def sent(self) -> int:
         """Requests that came upstream with a good token."""
-        stats = self.tenant.stats()
-        return int(stats["requests"] - stats["statuses"].get("401", 0))
+        return self.stack.sent
 
     def call(
         self, way: str, body: dict[str, Any], path: str = CHAT, buffer: int | None = None, **heads: str
@@ -91,19 +92,16 @@ def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     with ExitStack() as opened:
         tenant = opened.enter_context(Simulator(write_config=folder))
         backlog = opened.enter_context(full_backlog())
-        extra = configured(folder, backlog.getsockname()[1])
+        extra = configured(folder / "config.json", backlog)
         gateway = opened.enter_context(Gateway(folder / "config.json", workers=2, extra=extra))
         nginx = opened.enter_context(nginx_server(folder / "nginx", f"{HOST}:{gateway.port}"))
         ways = {"gateway": Way.to(gateway), "nginx": Way.to(nginx)}
         yield Site(Stack(tenant, gateway), ways, backlog.getsockname()[1])
 
 
-def configured(folder: Path, backlog: int) -> dict[str, Any]:
-    accounts = json.loads((folder / "config.json").read_text())["subAccounts"]
-    url = f"http://{HOST}:{backlog}/v2/inference/deployments/d0"
-    accounts["alpha"]["deployment_models"] = {UNREACHABLE: [url]}
+def configured(config: Path, listener: socket.socket) -> dict[str, Any]:
     return {
-        "subAccounts": accounts,
+        "subAccounts": accounts_with_unreachable(config, UNREACHABLE, listener),
         "limits": {"in_flight": ROOM},
         "models": {NARROW: {"max_in_flight": 1}},
         "routing": {"cool_down_seconds": 0, "attempts": 10, "queue_seconds": 20},
@@ -149,7 +147,7 @@ class Leaver:
         codes = [str(line.get("code")) for line in ends(gateway, self.id)]
         left = sum(line.get("code") == "caller_left" for line in gateway.requests())
         told = within(3, lambda: callers_left(gateway) == left)
-        return codes, counted(gateway, self._site.tenant), told
+        return codes, left_counted(gateway, self._site.tenant), told
 
 
 GONE: tuple[list[str], dict[str, int], bool] = (["caller_left"], {}, True)
@@ -238,7 +236,7 @@ def test_trap_17_in_every_dialect(site: Site, surface: str, model: str) -> None:
 
     assert took < LIMIT
     assert 1 == site.stat("cancelled_streams")
-    assert {} == counted(site.gateway, site.tenant)
+    assert {} == left_counted(site.gateway, site.tenant)
 
 
 def test_a_slow_reader_who_leaves(site: Site) -> None:
@@ -251,7 +249,7 @@ def test_a_slow_reader_who_leaves(site: Site) -> None:
 
     assert seconds_until(lambda: site.stat("in_flight") == 0, since=caller.leave()) < LIMIT
     assert 1 == site.stat("cancelled_streams")
-    assert {} == counted(site.gateway, site.tenant)
+    assert {} == left_counted(site.gateway, site.tenant)
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -265,7 +263,7 @@ def test_leaving_thirty_streams_at_once(site: Site, way: str) -> None:
 
     assert seconds_until(lambda: site.stat("in_flight") == 0, since=left) < LIMIT
     assert 30 == site.stat("cancelled_streams")
-    assert {} == counted(site.gateway, site.tenant)
+    assert {} == left_counted(site.gateway, site.tenant)
     site.tenant.reset()
     assert 200 == Asked(site.gateway, CHAT, chat()).ended().status
 
@@ -302,7 +300,7 @@ def test_leaving_at_the_gate(site: Site, way: str) -> None:
     for caller in [*inside, next_one]:
         caller.leave()
     assert within(1, lambda: site.stat("in_flight") == 0)
-    assert {} == counted(site.gateway, site.tenant)
+    assert {} == left_counted(site.gateway, site.tenant)
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -321,7 +319,7 @@ def test_leaving_the_line_for_a_deployment(site: Site, way: str) -> None:
     assert [200] * 3 == [one.ended().status for one in behind]
     assert 4 == site.sent
     assert ["caller_left"] == leaver.trace()[0]
-    assert {} == counted(site.gateway, site.tenant)
+    assert {} == left_counted(site.gateway, site.tenant)
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -357,7 +355,7 @@ def test_leaving_others_who_wait_for_the_token(site: Site) -> None:
     assert max(took) < LIMIT
     assert [200] * 4 == [one.ended().status for one in staying]
     assert site.stat("token_fetches") <= 2 * 2
-    assert {} == counted(site.gateway, site.tenant)
+    assert {} == left_counted(site.gateway, site.tenant)
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -419,7 +417,7 @@ def test_leaving_a_shared_call(site: Site, way: str, stream: bool) -> None:
         last.data.clear()
         last.until(b'"content"', seconds=1)
     assert seconds_until(lambda: site.stat("in_flight") == 0, since=last.leave()) < LIMIT
-    assert {} == counted(site.gateway, site.tenant)
+    assert {} == left_counted(site.gateway, site.tenant)
 
 
 def test_those_who_stay_get_all_of_a_shared_answer(site: Site) -> None:

@@ -17,7 +17,7 @@ import pytest
 from perf.simulator.launch import CLIENT_KEY, Simulator
 from tests.e2e.asked import Asked
 from tests.e2e.bodies import CHAT, chat, content, events, said, within
-from tests.e2e.callers import RawCaller, Way, counted, workers
+from tests.e2e.callers import RawCaller, Way, counted, left_counted, workers
 from tests.e2e.conftest import Stack
 from tests.e2e.gateway import Gateway
 
@@ -124,7 +124,7 @@ async def test_the_gateways_limit_holds_over_its_workers(narrow: Stack, stream: 
     assert {200: 30} == Counter(answer.status_code for answer in answers)
     assert 30 == narrow.tenant.stats()["requests"]
     assert ROOM // 2 < narrow.tenant.stats()["peak_in_flight"] <= ROOM
-    assert {} == counted(narrow.gateway, narrow.tenant)
+    assert {} == left_counted(narrow.gateway, narrow.tenant)
 
 
 @pytest.mark.parametrize(("model", "limit"), [(PLENTY, 2), (NARROW, 2), (NARROWEST, 1)])
@@ -135,7 +135,7 @@ async def test_a_deployments_limit_holds_over_the_workers(narrow: Stack, model: 
 
     assert {200: 20} == Counter(answer.status_code for answer in answers)
     assert {limit} == set(peaks(narrow.tenant))
-    assert {} == counted(narrow.gateway, narrow.tenant)
+    assert {} == left_counted(narrow.gateway, narrow.tenant)
 
 
 async def test_a_stream_counts_until_its_end(narrow: Stack) -> None:
@@ -153,7 +153,7 @@ async def test_a_failed_attempt_gives_its_place_back(narrow: Stack) -> None:
     answers = await burst(narrow, 30, chat(model=NARROWEST))
 
     assert {200} & {answer.status_code for answer in answers} == set()
-    assert {} == counted(narrow.gateway, narrow.tenant)
+    assert {} == left_counted(narrow.gateway, narrow.tenant)
     narrow.tenant.clear_faults()
     assert {200} == {answer.status_code for answer in await burst(narrow, 3, chat(model=NARROWEST))}
 
@@ -329,7 +329,7 @@ async def test_a_sudden_burst(narrow: Stack, stream: bool) -> None:
     assert all(1 <= int(one.headers["retry-after"]) <= 10 for one in refusals)
     assert len(served) == narrow.tenant.stats()["requests"]
     assert narrow.tenant.stats()["peak_in_flight"] <= ROOM
-    assert {} == counted(narrow.gateway, narrow.tenant)
+    assert {} == left_counted(narrow.gateway, narrow.tenant)
 
 
 # --- probes -----------------------------------------------------------------------------------------

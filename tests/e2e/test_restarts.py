@@ -241,14 +241,7 @@ def test_nothing_outlives_the_main_process(stack: Starter) -> None:
     process.kill()
     process.wait()
 
-    def refused() -> bool:
-        try:
-            httpx.get(started.gateway.url + "/health/live", trust_env=False)
-        except httpx.HTTPError:
-            return True
-        return False
-
-    assert within(3, refused)
+    assert within(3, started.gateway.refuses)
     assert {"[DONE]"} == {events(one.ended().text)[-1] for one in running}
     assert within(5, lambda: processes.alive(family) == [])
     assert "Traceback" not in started.gateway.log()

@@ -117,6 +117,7 @@ class FakeAPI:
             http=self.client,
             page_size=page_size,
             sleep=SkippingClock().sleep,
+            jitter=lambda: 0.0,
         )
 
     async def read(self, **options: Any) -> tuple[Deployment, ...]:
