@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from functools import partial
 from typing import Any, ClassVar
 
 from sanic import HTTPResponse, Request
@@ -140,8 +141,14 @@ class CallerConnection(HttpProtocol):
         super().connection_made(transport)  # type: ignore[no-untyped-call]  # Sanic leaves it untyped
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget a connection."""
+        """Forget a connection.
+
+        Sanic's `Http` holds one of its own methods until an answer is complete: a cycle, with all of the
+        request in it, which would wait for the collector.
+        """
         self.open.discard(self)
+        if self._http is not None and self._task is not None:
+            self._task.add_done_callback(partial(_let_go, self._http))
         super().connection_lost(exc)  # type: ignore[no-untyped-call]
 
     def check_timeouts(self) -> None:
@@ -168,3 +175,7 @@ class CallerConnection(HttpProtocol):
         if self._http is not None:
             self._http.keep_alive = False
         return bool(super().close_if_idle())
+
+
+def _let_go(http: Any, _: object) -> None:
+    http.response_func = None

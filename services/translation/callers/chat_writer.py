@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import msgspec
 
@@ -86,15 +86,6 @@ class ChatWriter:
         self._after = b',"logprobs":null,"finish_reason":null' + self._chunks.after
         self._text_before = self._before + b'{"content":'
         self._text_after = b"}" + self._after
-        self._write: Mapping[type[Event], Callable[[Any], bytes]] = {
-            TextPiece: self._text,
-            RefusalPiece: lambda event: self._delta({"refusal": event.text}),
-            ThinkingPiece: self._thought,
-            Signed: self._signed,
-            RedactedPiece: lambda event: self._proof(Redacted(event.data, event.origin)),
-            ToolOpened: self._tool,
-            Cited: self._cited,
-        }
 
     def feed(self, event: Event) -> bytes:
         """Return the chunks of one event."""
@@ -103,14 +94,14 @@ class ChatWriter:
         kind = type(event)
         if kind is TextPiece and self._in_text:
             return self._text(event)
-        write = self._write.get(kind)
+        write = self._WRITERS.get(kind)
         if write is None:
             return self._note(event)
         before = self._close_call() + self._open(b'""' if kind is TextPiece else b"null")
         self._in_text = kind is TextPiece
         if kind is not ThinkingPiece and kind is not Signed:
             self._thinking.clear()
-        return before + write(event)
+        return before + write(self, event)
 
     def close(self) -> bytes:
         """Return the end of a complete answer: finish reason, usage if it was asked for, `[DONE]`."""
@@ -149,6 +140,9 @@ class ChatWriter:
     def _text(self, event: Event) -> bytes:
         return self._text_before + _encode(cast(TextPiece, event).text) + self._text_after
 
+    def _refusal(self, event: RefusalPiece) -> bytes:
+        return self._delta({"refusal": event.text})
+
     def _thought(self, event: ThinkingPiece) -> bytes:
         self._thinking.append(event.text)
         return self._delta({"reasoning_content": event.text})
@@ -157,6 +151,9 @@ class ChatWriter:
         text = "".join(self._thinking)
         self._thinking.clear()
         return self._proof(Thinking(text, event.signature, event.origin))
+
+    def _redacted(self, event: RedactedPiece) -> bytes:
+        return self._proof(Redacted(event.data, event.origin))
 
     def _proof(self, block: Thinking | Redacted) -> bytes:
         # The whole block at once; the index lets clients that put lists together piece by piece do so.
@@ -200,6 +197,16 @@ class ChatWriter:
     def _close_call(self) -> bytes:
         call, self._call = self._call, None
         return b"" if call is None else call.close()
+
+    _WRITERS: ClassVar[Mapping[type[Event], Callable[[ChatWriter, Any], bytes]]] = {
+        TextPiece: _text,
+        RefusalPiece: _refusal,
+        ThinkingPiece: _thought,
+        Signed: _signed,
+        RedactedPiece: _redacted,
+        ToolOpened: _tool,
+        Cited: _cited,
+    }
 
 
 class _Flowing:

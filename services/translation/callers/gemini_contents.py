@@ -7,6 +7,7 @@ import binascii
 import re
 from collections.abc import Callable, Iterable, Mapping
 from itertools import groupby
+from typing import ClassVar
 
 import msgspec
 
@@ -40,12 +41,6 @@ class Contents:
     def __init__(self) -> None:
         self.dropped: list[str] = []
         self._open: list[ToolUse] = []
-        self._kinds: Mapping[str, Callable[[Message], Block]] = {
-            "inlineData": self._inline,
-            "fileData": self._file,
-            "functionCall": self._call,
-            "functionResponse": self._response,
-        }
 
     def turns(self, contents: Iterable[Message]) -> tuple[Turn, ...]:
         """Return the turns. Raises BadRequest naming the place.
@@ -96,14 +91,14 @@ class Contents:
         for name in _REFUSED:
             if name in part:
                 raise part.refusal(name, "cannot be sent: SAP AI Core runs no tools for a model")
-        kinds = [name for name in ("text", *self._kinds) if name in part]
+        kinds = [name for name in ("text", *self._KINDS) if name in part]
         if len(kinds) > 1:
             raise part.refusal(kinds[1], f"cannot stand beside '{kinds[0]}'")
         signature = part.get("thoughtSignature", str) or ""
         thought = part.get("thought", bool) or False
         blocks = (
             [self._of_kind(kinds[0], part, signature)]
-            if kinds and kinds[0] in self._kinds
+            if kinds and kinds[0] in self._KINDS
             else self._text(part, signature, thought=thought)
         )
         self._leave(part)
@@ -112,7 +107,7 @@ class Contents:
     def _of_kind(self, kind: str, part: Message, signature: str) -> Block:
         inner = part.message(kind)
         assert inner is not None, "it is in the part"
-        block = self._kinds[kind](inner)
+        block = self._KINDS[kind](self, inner)
         self._leave(inner)
         if isinstance(block, ToolUse) and signature and not is_foreign(signature):
             return msgspec.structs.replace(block, signature=signature)
@@ -182,6 +177,13 @@ class Contents:
             raise response.refusal("name", "answers no function call before it")
         self._open.remove(use)
         return use
+
+    _KINDS: ClassVar[Mapping[str, Callable[[Contents, Message], Block]]] = {
+        "inlineData": _inline,
+        "fileData": _file,
+        "functionCall": _call,
+        "functionResponse": _response,
+    }
 
 
 def _no_part(part: Message) -> BadRequest:

@@ -7,6 +7,7 @@ every member that may stay keeps the caller's bytes.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import ClassVar
 
 import msgspec
 
@@ -181,15 +182,6 @@ class _Suiting:
     def __init__(self, fetched: Mapping[str, Inline]) -> None:
         self._fetched = fetched
         self._dropped: dict[str, None] = {}
-        self._kinds: Mapping[str, Callable[[Fields, str], Fields | None]] = {
-            "text": self._text,
-            "thinking": self._thinking,
-            "redacted_thinking": self._redacted,
-            "tool_result": self._result,
-            "tool_reference": self._reference,
-            "image": self._media,
-            "document": self._media,
-        }
 
     def prompt(self, body: Fields, faulty: set[int]) -> Prompt:
         """Return the content; `faulty` are the places of the messages to take apart."""
@@ -229,9 +221,9 @@ class _Suiting:
 
     def _block(self, block: Fields, place: str) -> Fields | None:
         try:
-            put_right = self._kinds.get(_string(block.get("type", ABSENT)) or "")
+            put_right = self._KINDS.get(_string(block.get("type", ABSENT)) or "")
             block = without_scope(block)
-            return block if put_right is None else put_right(block, place)
+            return block if put_right is None else put_right(self, block, place)
         except f.UNREADABLE as exc:
             raise BadRequest(f"'{place}' cannot be read: {exc}", param=place) from exc
 
@@ -276,6 +268,16 @@ class _Suiting:
     def _inline(self, url: str, place: str) -> msgspec.Raw:
         data = inline(url, self._fetched, place)
         return f.raw({"type": "base64", "media_type": data.media_type, "data": data.data})
+
+    _KINDS: ClassVar[Mapping[str, Callable[[_Suiting, Fields, str], Fields | None]]] = {
+        "text": _text,
+        "thinking": _thinking,
+        "redacted_thinking": _redacted,
+        "tool_result": _result,
+        "tool_reference": _reference,
+        "image": _media,
+        "document": _media,
+    }
 
 
 _TEXT = msgspec.Raw(b'"text"')

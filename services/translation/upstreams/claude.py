@@ -6,7 +6,7 @@ Requests are made in `claude_request`.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 
@@ -185,21 +185,13 @@ class ClaudeReader:
         self._signature: list[str] = []
         self._has_arguments = False
         self._usage: dict[str, Any] = {}
-        self._handlers: Mapping[str, Callable[[_Frame], list[Event]]] = {
-            "message_start": self._start,
-            "content_block_start": self._open,
-            "content_block_delta": self._piece,
-            "content_block_stop": self._close_block,
-            "message_delta": self._change,
-            "message_stop": self._end,
-        }
 
     def feed(self, data: bytes) -> list[Event]:
         """Return the events of one frame. Raises UpstreamBroken, or the UpstreamError it reports."""
         frame = f.decoded(_frame, data, f.FRAME)
-        handle = self._handlers.get(frame.type)
+        handle = self._HANDLERS.get(frame.type)
         if handle is not None:
-            return handle(frame)
+            return handle(self, frame)
         if frame.type in ("", "error") and (error := bedrock.reported_in(data, f.FRAME)):
             raise error
         return []
@@ -264,6 +256,15 @@ class ClaudeReader:
 
     def _counted(self) -> Counted:
         return Counted(_tokens(_Usage(**self._usage)))
+
+    _HANDLERS: ClassVar[Mapping[str, Callable[[ClaudeReader, _Frame], list[Event]]]] = {
+        "message_start": _start,
+        "content_block_start": _open,
+        "content_block_delta": _piece,
+        "content_block_stop": _close_block,
+        "message_delta": _change,
+        "message_stop": _end,
+    }
 
 
 UPSTREAM = Upstream(request=request, answer=answer, reader=ClaudeReader)
