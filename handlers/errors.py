@@ -10,7 +10,7 @@ from sanic import HTTPResponse, Request
 from sanic.exceptions import SanicException
 
 from handlers.ids import request_id
-from services.errors import CallerLeft, GatewayError
+from services.errors import CallerLeft, GatewayError, settle
 from services.translation.callers import envelopes
 
 log = structlog.get_logger()
@@ -50,6 +50,7 @@ def render(request: Request, exception: Exception) -> HTTPResponse:
         headers["www-authenticate"] = "Bearer"
     surface = getattr(request.route.ctx, "surface", "") if request.route is not None else ""
     envelope = _ENVELOPES.get(surface, envelopes.openai_error)
+    settle(exception)
     return HTTPResponse(
         envelope(error, headers["x-request-id"]),
         status=error.status,

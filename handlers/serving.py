@@ -22,7 +22,7 @@ from services import metrics
 from services.asking import Ask, Prepare
 from services.calls import Call, Caller, Reply
 from services.container import Services
-from services.errors import CallerLeft, OutOfTime
+from services.errors import CallerLeft, OutOfTime, settle
 from services.inflight import Events
 from services.translation import fields, translate
 from services.translation.fields import Fields
@@ -31,7 +31,7 @@ T = TypeVar("T")
 
 _JSON = "application/json"
 EVENTS = "text/event-stream; charset=utf-8"
-_STREAM_HEAD = ((b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no"))  # trap 16
+_STREAM_HEAD = b"cache-control: no-cache\r\nx-accel-buffering: no\r\n"  # trap 16
 _COMMENT = b": keep-alive\n\n"
 _BEATS = {
     "messages": b'event: ping\ndata: {"type": "ping"}\n\n',
@@ -49,9 +49,7 @@ class Served(HTTPResponse):
 
     __slots__ = ("_head",)
 
-    def __init__(
-        self, body: bytes | None = None, *, head: list[tuple[bytes, bytes]], content_type: str
-    ) -> None:
+    def __init__(self, body: bytes | None = None, *, head: bytes, content_type: str) -> None:
         super().__init__(body, content_type=content_type)
         self._head = head
 
@@ -61,7 +59,9 @@ class Served(HTTPResponse):
         yield b"content-type", self.content_type.encode() if self.content_type else b""
         for name, value in self.headers.items():
             yield name.encode(), str(value).encode(errors="surrogateescape")
-        yield from self._head
+        for line in self._head.splitlines():
+            field, _, told = line.partition(b": ")
+            yield field, told
 
 
 def services_of(request: Request) -> Services:
@@ -153,16 +153,20 @@ async def serve(request: Request, ask: Ask, *, content_type: str = EVENTS) -> HT
         error = outcome(request, exc)
         call.error = call.error or error
         call.status = call.status or error.status
+        if isinstance(exc, Exception) and error is not exc:
+            raise error from exc  # it has been logged, and is not to be once more
         raise
     finally:
         request.ctx.told = True
         services.journal.close_call(call, ask.body)
 
 
-async def _in_time(ask: Ask, serving: Awaitable[T]) -> T:
+def _in_time(ask: Ask, serving: Awaitable[T]) -> Awaitable[T]:
     """Wait for as long as the caller does. Raises OutOfTime."""
-    if ask.deadline == math.inf:
-        return await serving
+    return serving if ask.deadline == math.inf else _until_deadline(ask, serving)
+
+
+async def _until_deadline(ask: Ask, serving: Awaitable[T]) -> T:
     left = ask.deadline - time.perf_counter()
     try:
         async with asyncio.timeout(left):
@@ -191,7 +195,7 @@ async def _stream(request: Request, ask: Ask, services: Services, content_type: 
         while not first:  # the model is still silent, and there is nothing to say meanwhile
             first = await _in_time(ask, anext(chunks))
         assert call.reply is not None
-        head = [*_head(call, call.reply), *_STREAM_HEAD]
+        head = _head(call, call.reply) + _STREAM_HEAD
         response = await request.respond(Served(head=head, content_type=content_type))
         await response.send(first)
         call.first_byte_at = time.perf_counter()
@@ -199,7 +203,7 @@ async def _stream(request: Request, ask: Ask, services: Services, content_type: 
         with closing(PieceWriter(request, response, beat=beat, seconds=seconds)) as pieces:
             write = pieces.write
             try:
-                await _first_content(ask, chunks, write)
+                await _first_content(ask, call.reply, chunks, write)
                 async for chunk in chunks:
                     await write(chunk)
             except (Exception, asyncio.CancelledError) as exc:
@@ -209,49 +213,54 @@ async def _stream(request: Request, ask: Ask, services: Services, content_type: 
                     raise
                 if farewell := call.reply.farewell(call.error):
                     await write(farewell)
+                settle(exc)
         await response.eof()
 
 
-async def _first_content(ask: Ask, chunks: Events, write: Callable[[bytes], Awaitable[None]]) -> None:
+async def _first_content(
+    ask: Ask, reply: Reply, chunks: Events, write: Callable[[bytes], Awaitable[None]]
+) -> None:
     """Pass on what precedes the content, of a stream that went out without: its caller waits only so long.
 
     Raises OutOfTime.
     """
-    relay = ask.call.reply.relay if ask.call.reply is not None else None
-    while relay is not None and not relay.began and ask.deadline < math.inf:
+    while reply.relay is not None and not reply.relay.began:
         chunk = await _in_time(ask, anext(chunks, b""))
         if not chunk:
             return
         await write(chunk)
+    ask.call.first_token_at = time.perf_counter()
 
 
-def _head(call: Call, reply: Reply) -> list[tuple[bytes, bytes]]:
+def _head(call: Call, reply: Reply) -> bytes:
+    """Return the lines of the head that are ours."""
     milliseconds = call.own_milliseconds()
     metrics.count_overhead(call, milliseconds)
     source = reply.deployment
-    head = [
-        (b"x-request-id", call.request_id.encode()),
-        (b"x-aicore-overhead-ms", b"%.2f" % milliseconds),
-        *_origin(source.sub_account, source.id, reply.model, reply.attempts),
-    ]
+    head = b"x-request-id: %b\r\nx-aicore-overhead-ms: %.2f\r\n%b" % (
+        call.request_id.encode(),
+        milliseconds,
+        _origin(source.sub_account, source.id, reply.model, reply.attempts),
+    )
     if call.coalesced:
-        head.append((b"x-aicore-coalesced", b"true"))
+        head += b"x-aicore-coalesced: true\r\n"
     if reply.cached:
-        head.append((b"x-aicore-cache", b"hit"))
+        head += b"x-aicore-cache: hit\r\n"
     if reply.dropped:
-        head.append((b"x-aicore-dropped", _listed(reply.dropped)))
+        head += b"x-aicore-dropped: %b\r\n" % _listed(reply.dropped)
     return head
 
 
 @lru_cache(maxsize=1024)
-def _origin(sub_account: str, deployment: str, model: str, attempts: int) -> tuple[tuple[bytes, bytes], ...]:
-    """Return the head fields that say where an answer came from: few of them differ."""
-    return (
-        (b"x-aicore-sub-account", _one_line(sub_account)),
-        (b"x-aicore-deployment", _one_line(deployment)),
-        (b"x-aicore-model", _one_line(model)),
-        (b"x-aicore-attempts", b"%d" % attempts),
+def _origin(sub_account: str, deployment: str, model: str, attempts: int) -> bytes:
+    """Return the lines that say where an answer came from: few of them differ."""
+    lines = (
+        b"x-aicore-sub-account: %b\r\n"
+        b"x-aicore-deployment: %b\r\n"
+        b"x-aicore-model: %b\r\n"
+        b"x-aicore-attempts: %d\r\n"
     )
+    return lines % (_one_line(sub_account), _one_line(deployment), _one_line(model), attempts)
 
 
 def _listed(names: Sequence[str]) -> bytes:

@@ -37,22 +37,24 @@ def needs_sanic(request: Request) -> bool:
     return http.head_only or "origin" in request.headers
 
 
-async def write_whole(request: Request, head: list[tuple[bytes, bytes]], body: bytes) -> None:
+async def write_whole(request: Request, head: bytes, body: bytes) -> None:
     """Answer with JSON at once, in one write, and leave the connection ready for the next request.
 
+    `head` are further lines of the head.
     What Sanic does for it (response object, middleware, head) costs as much as the whole way to the upstream
     and back. Only for a request whose body has been read, and that does not need Sanic.
     """
     http: Any = request.stream
-    fields = [b"%b: %b\r\n" % field for field in head]
-    connection = b"keep-alive" if http.keep_alive else b"close"
-    end = b"content-length: %d\r\nconnection: %b\r\n\r\n" % (len(body), connection)
+    end = b"content-length: %d\r\nconnection: %b\r\n\r\n" % (
+        len(body),
+        b"keep-alive" if http.keep_alive else b"close",
+    )
     protocol = http.protocol
     if not protocol._can_write.is_set():
         await protocol._can_write.wait()
     if protocol.transport.is_closing():
         raise RequestCancelled
-    protocol.transport.write(b"".join((_JSON_HEAD, *fields, end, body)))
+    protocol.transport.write(b"".join((_JSON_HEAD, head, end, body)))
     protocol._time = time.monotonic()
     http.response = _SENT
     http.response_func = None
@@ -70,9 +72,7 @@ class PieceWriter:
 
     __slots__ = ("_beat", "_loop", "_protocol", "_seconds", "_timer", "_transport", "_writable")
 
-    def __init__(
-        self, request: Request, response: HTTPResponse, *, beat: bytes = b"", seconds: float = 15.0
-    ) -> None:
+    def __init__(self, request: Request, response: HTTPResponse, *, beat: bytes, seconds: float) -> None:
         if response.headers.get("transfer-encoding") != "chunked":
             raise RuntimeError("the response is not sent in chunks")
         self._transport: Any = request.transport
@@ -113,6 +113,27 @@ class PieceWriter:
         self._timer = self._loop.call_later(rest, self._look)
 
 
+class _Nowhere:
+    """Stands for the context variable in which Sanic keeps the request that is served."""
+
+    def set(self, request: Request) -> None:
+        """Keep nothing."""
+
+    def get(self, default: Any = None) -> Any:
+        """Return the default."""
+        return default
+
+
+class CallerRequest(Request):
+    """Sanic's, kept in no context.
+
+    What a request begins and leaves to others inherits its context: a pooled connection would keep the
+    request that opened it, its body too, for as long as it is open.
+    """
+
+    _current: Any = _Nowhere()
+
+
 class _Arrival(asyncio.Event):
     """An event that knows its loop: to find it asyncio asks the system for the process id, every time."""
 
@@ -143,8 +164,8 @@ class CallerConnection(HttpProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget a connection.
 
-        Sanic's `Http` holds one of its own methods until an answer is complete: a cycle, with all of the
-        request in it, which would wait for the collector.
+        Until an answer is complete, Sanic's `Http`, request and response refer to one another: a cycle, which
+        would wait for the collector.
         """
         self.open.discard(self)
         if self._http is not None and self._task is not None:
@@ -179,3 +200,6 @@ class CallerConnection(HttpProtocol):
 
 def _let_go(http: Any, _: object) -> None:
     http.response_func = None
+    for part in (http.request, http.response):
+        if part is not None:
+            part.stream = None

@@ -6,7 +6,7 @@ import contextlib
 import itertools
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 from perf import console, results
-from perf.benchreport import REFERENCES, budget_members, markdown, show
+from perf.benchreport import REFERENCES, TABLES, budget_members, markdown, show
 from perf.monitor import Gone
 from perf.options import output_dir_option
 from perf.scenarios import LOADS, Effort, Placement, Sample, alone, open_streams, sample, summarise
@@ -184,15 +184,6 @@ def _place(pids: Sequence[int], cores: Cores | set[int]) -> None:
         os.sched_setaffinity(pid, cores)
 
 
-SCENARIOS: Mapping[str, str] = {
-    **{name: load.title for name, load in LOADS.items()},
-    "alone": "one request alone: latency added over the direct call",
-    "memory": "memory at rest, and per open stream",
-    "scaling": "2 workers on 2 cores against 1 on 1",
-    "start": "from process start to the first ready answer",
-}
-
-
 def run_scenarios(bench: Bench, names: Sequence[str]) -> dict[str, Any]:
     """Everything asked for, in an order that starts the contenders once."""
     measured: dict[str, Any] = {}
@@ -228,9 +219,9 @@ def steps(names: Sequence[str], repeat: int, peers: Peers) -> int:
 @click.option(
     "--scenario",
     "names",
-    type=click.Choice(list(SCENARIOS)),
+    type=click.Choice(list(TABLES)),
     multiple=True,
-    default=tuple(SCENARIOS),
+    default=tuple(TABLES),
     help="Which; repeat for several.",
 )
 @click.option(

@@ -8,7 +8,9 @@ from typing import Any
 
 from perf import console
 from perf.console import number
+from perf.scenarios import LOADS
 from perf.stack import BARE
+from perf.tables import markdown_table
 
 Rows = list[list[str]]
 
@@ -226,12 +228,7 @@ def _compact(columns: Sequence[str], rows: Rows) -> tuple[Sequence[str], Rows]:
 
 
 TABLES: Mapping[str, tuple[str, Callable[[Mapping[str, Any]], tuple[Sequence[str], Rows]]]] = {
-    "small": ("Unary, 0.8 KB prompt, 64 connections", _load),
-    "large": ("Unary, 175 KB prompt, 64 connections", _load),
-    "streams": ("200 streams of 101 chunks, 20 ms apart", _load),
-    "messages": ("200 streams of 101 chunks, 20 ms apart, Messages from Claude", _load),
-    "translated": ("200 streams of 101 chunks, 20 ms apart, chat completions from Claude", _load),
-    "translated-unary": ("Unary, 0.8 KB prompt, 64 connections, chat completions from Claude", _load),
+    **{name: (load.title, _load) for name, load in LOADS.items()},
     "alone": ("One request alone", _alone),
     "scaling": ("2 workers on 2 cores against 1 on 1", _scaling),
     "memory": ("Memory (PSS)", _memory),
@@ -276,12 +273,6 @@ def show(document: Mapping[str, Any]) -> None:
         console.out.print(f"two workers: {document['scenarios']['scaling']['condition']}", style="dim")
     for line in faults(document):
         console.out.print(line, style="red", markup=False)
-
-
-def markdown_table(columns: Sequence[str], rows: Rows) -> str:
-    """A table in Markdown; the first column left, the others right."""
-    lines = [list(columns), ["---", *["---:"] * (len(columns) - 1)], *rows]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
 
 
 def markdown(document: Mapping[str, Any]) -> str:

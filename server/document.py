@@ -246,7 +246,8 @@ class TimeoutsDocument(Section):
     )
     stall: Seconds | None = Field(default=None, description="Seconds of silence within an answer.")
     total: Seconds | None = Field(
-        default=None, description="Seconds for a whole answer that is not streamed."
+        default=None,
+        description="Seconds for a whole answer, or until a stream begins; all attempts together.",
     )
 
 

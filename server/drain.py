@@ -39,6 +39,7 @@ class Drain:
         self._seconds = seconds
         self._lead = lead
         self._whole = True
+        self._stopping = False
 
     def heed_signals(self, app: Sanic[Any, Any]) -> None:
         """Stop at the first signal, or when the main process is gone, and take no notice of any other.
@@ -55,12 +56,15 @@ class Drain:
         self._watch(app, main.pid)
 
     def _watch(self, app: Sanic[Any, Any], parent: int | None) -> None:
+        if self._stopping:
+            return
         if os.getppid() != parent:
             self._stop(app, signal.SIGTERM)
         else:
             asyncio.get_running_loop().call_later(_ORPHAN_SECONDS, self._watch, app, parent)
 
     def _stop(self, app: Sanic[Any, Any], number: int) -> None:
+        self._stopping = True
         for each in _SIGNALS:
             asyncio.get_running_loop().remove_signal_handler(each)  # so that Sanic has none to remove
             signal.signal(each, signal.SIG_IGN)

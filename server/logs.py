@@ -108,7 +108,9 @@ class _BatchWriter:
 
     def flush(self) -> None:
         """Write what waits."""
-        self._timer = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         if self._lines:
             lines, self._lines = self._lines, []
             try:

@@ -55,7 +55,7 @@ def build_services(settings: Settings, board: Board | None = None) -> Services:
     upstream = Upstream(pool=pool)
     routing = settings.routing
     balancer = Balancer(board, strategy=routing.strategy, patience=_patience(routing))
-    lines = Lines(seconds=routing.queue_seconds, length=routing.queue_length)
+    lines = partial(Lines, seconds=routing.queue_seconds, length=routing.queue_length)
     attempts = Attempts(
         catalog=catalog,
         balancer=balancer,
@@ -63,7 +63,7 @@ def build_services(settings: Settings, board: Board | None = None) -> Services:
         upstream=upstream,
         options=_options(settings),
         budget=partial(RetryBudget, share=routing.retry_budget, floor=_RETRIES_A_SECOND / settings.workers),
-        lines=lines,
+        lines=lines(),
         rediscover=watch.refresh_soon,
     )
     fetching = open_fetcher() if settings.images.fetch else None
@@ -72,7 +72,7 @@ def build_services(settings: Settings, board: Board | None = None) -> Services:
         keys=_keys(settings),
         body_limit=settings.limits.body_bytes,
         heartbeat_seconds=settings.timeouts.heartbeat,
-        gate=Gate(board.row("in-flight"), limit=settings.limits.in_flight, lines=lines),
+        gate=Gate(board.row("in-flight"), limit=settings.limits.in_flight, lines=lines()),
         accounts=accounts,
         board=board,
         balancer=balancer,

@@ -13,7 +13,7 @@ from typing import Protocol
 import msgspec
 
 from services.calls import Call, Caller
-from services.catalog import Model
+from services.catalog import Catalog, Model
 from services.deployments import Deployment
 from services.errors import BadRequest
 from services.inflight import Mode
@@ -103,6 +103,12 @@ def _tag(caller: bytes) -> str:
     return hashlib.sha256(b"stored answers of " + caller).hexdigest()[:16]
 
 
-def fallbacks(ask: Ask, model: Model) -> list[str]:
+def fallback_names(ask: Ask, model: Model) -> list[str]:
     """Return the configured fallbacks that the caller may use."""
     return [name for name in model.options.fallbacks if ask.call.caller.may_use(name)]
+
+
+def fallbacks(ask: Ask, model: Model, catalog: Catalog) -> list[Model]:
+    """Return those of them that something serves now."""
+    known = map(catalog.find, fallback_names(ask, model))
+    return [other for other in known if other is not None and other.candidates]

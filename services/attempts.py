@@ -10,9 +10,9 @@ import asyncio
 import math
 import random
 import time
-from collections.abc import Awaitable, Callable, Hashable, Mapping
-from contextlib import suppress
-from typing import TypeVar
+from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
+from functools import partial
+from typing import NamedTuple, TypeVar
 
 import structlog
 
@@ -31,11 +31,10 @@ from services.errors import (
     NoDeployment,
     OutOfTime,
     Rests,
-    UnknownModel,
     UpstreamMissing,
+    settle,
 )
 from services.live import LiveStream, opening
-from services.options import TimeoutOverrides
 from services.orchestrated import routed
 from services.translation.faults import error_for
 from services.translation.replies import Prepared
@@ -47,9 +46,16 @@ T = TypeVar("T")
 _Response = TypeVar("_Response", WholeAnswer, UpstreamStream)
 log = structlog.get_logger()
 
-_NO_LIMITS = TimeoutOverrides()
 _BACK_OFF_SECONDS = 0.25
 _LONGEST_BACK_OFF_SECONDS = 8.0
+
+
+class _Terms(NamedTuple):
+    """What holds for a model's attempts."""
+
+    limits: TimeLimits
+    in_flight: int | None
+    budget: RetryBudget
 
 
 class Attempts:
@@ -77,50 +83,42 @@ class Attempts:
         self._accounts = accounts
         self._upstream = upstream
         self._options = options
-        self._general = options.limits.within(math.inf)
         self._new_budget = budget
-        self._budgets: dict[str, RetryBudget] = {}
+        self._terms: dict[str, _Terms] = {}
         self._lines = lines
         self._rediscover = rediscover
         self._sleep = sleep
 
-    async def whole(self, ask: Ask, model: Model, prepared: Prepared | None) -> Reply:
+    def whole(self, ask: Ask, model: Model, prepared: Prepared | None) -> Awaitable[Reply]:
         """Return a whole answer; without `prepared` the request is translated here. Raises GatewayError."""
-        return await self._attempts(ask, model, prepared, self._fetch_from)
+        return self._attempts(ask, model, prepared, self._fetch_from)
 
-    async def stream(self, ask: Ask, model: Model, prepared: Prepared) -> tuple[Reply, LiveStream]:
+    def stream(self, ask: Ask, model: Model, prepared: Prepared) -> Awaitable[tuple[Reply, LiveStream]]:
         """Return a stream whose first content is here. Raises GatewayError."""
-        if ask.hold or model.options.hold:
-            return await self._attempts(ask, model, prepared, self._open_held)
-        return await self._attempts(ask, model, prepared, self._open)
+        return self._attempts(ask, model, prepared, partial(self._open_at, hold=ask.hold))
 
     async def _attempts(
         self, ask: Ask, model: Model, prepared: Prepared | None, attempt: Callable[[Trip], Awaitable[T]]
     ) -> T:
-        """Try the model's deployments, then its fallbacks'. Raises the last failure that tells most."""
-        self._budget(model).count()
-        others = [name for name in fallbacks(ask, model) if self._served(name)]
+        """Try the model's deployments, then its fallbacks'. Raises the failure of the model itself."""
+        self._terms_of(model).budget.count()
+        others = fallbacks(ask, model, self._catalog)
         try:
             return await self._attempts_on(ask, model, prepared, attempt, patient=not others)
         except GatewayError as failure:
             if not failure.retryable and not isinstance(failure, NoDeployment):
                 raise
             busy = isinstance(failure, Busy)
-            for name in others:
-                patient = name == others[-1] and not busy
+            for other in others:
+                patient = other is others[-1] and not busy
+                self._terms_of(other).budget.count()
                 try:
-                    other = routed(ask, self._catalog.resolve(name))
-                    return await self._attempts_on(ask, other, None, attempt, patient=patient)
+                    return await self._attempts_on(ask, routed(ask, other), None, attempt, patient=patient)
                 except GatewayError as exc:
-                    log.warning("fallback_failed", model=name, code=exc.code, detail=str(exc))
+                    log.warning("fallback_failed", model=other.name, code=exc.code, detail=str(exc))
             if busy and others:  # nobody else can: wait for the model itself, or ask who rests
                 return await self._attempts_on(ask, model, prepared, attempt, patient=True)
             raise
-
-    def _served(self, name: str) -> bool:
-        with suppress(UnknownModel):
-            return bool(self._catalog.resolve(name).candidates)
-        return False
 
     async def _attempts_on(
         self,
@@ -135,11 +133,17 @@ class Attempts:
         tried: list[Slot] = []
         failure: GatewayError | None = None
         made = {model.candidates[0].model: prepared} if prepared is not None and model.candidates else {}
-        limits = self._limits(model)
+        limits = self._terms_of(model).limits
         over = time.perf_counter() + limits.total
         end = min(ask.deadline, over)
         while True:
-            slot = await self._slot(model, tried, failure, end if patient else None)
+            try:
+                slot = self._at_once(model, tried, patient=patient) or await self._in_line(model, tried, end)
+            except Busy as busy:
+                if failure is None:
+                    raise
+                failure.retry_after = busy.retry_after  # its own words say more than ours
+                raise failure from None
             tried.append(slot)
             ask.call.attempts += 1
             account = self._accounts[slot.deployment.sub_account]
@@ -161,79 +165,83 @@ class Attempts:
                     self._tell(trip, exc)
                 if not await self._once_more(model, tried, trip, exc, end):
                     raise
-            except BaseException:
+                settle(exc)
+            except asyncio.CancelledError:
                 trip.end(_given_up(ask))
+                raise
+            except BaseException:
+                trip.end(GatewayError("a fault of the gateway's own"))
                 raise
 
     async def _once_more(
         self, model: Model, tried: list[Slot], trip: Trip, failure: GatewayError, end: float
     ) -> bool:
         """Whether to try again: at once at another candidate, after a pause at the same one."""
+        if not failure.retryable:
+            return False
         others = self._others(model, tried)
         waits = failure.again is Again.WAIT and self._balancer.limited(trip.deployment)
         pauses = not others and not waits and failure.again in (Again.ANYWHERE, Again.WAIT)
-        if not (others or pauses or waits) or not failure.retryable:
+        if not (others or pauses or waits):
             return False
         pause = _back_off(len(tried)) if pauses else 0.0
         too_late = time.perf_counter() + pause + trip.seconds > end  # another one may take as long
         if len(tried) >= self._options.attempts or too_late:
             return False
-        if not self._budget(model).spend():
+        if not self._terms_of(model).budget.spend():
             metrics.count_unretried(model.name)
             return False
         if pause:
             await self._sleep(pause)
         return True
 
-    async def _slot(
-        self, model: Model, tried: list[Slot], failure: GatewayError | None, until: float | None
-    ) -> Slot:
-        """Return the deployment to ask, after waiting in line for one if it must be. Raises NoDeployment.
+    def _at_once(self, model: Model, tried: list[Slot], *, patient: bool) -> Slot | None:
+        """Return the deployment to ask, None where one has to wait in line for it. Raises NoDeployment.
 
-        Nobody waits beyond `until`; without it, not at all.
+        Who is not patient gets a Busy instead, also when all rest: there is somebody else to ask.
         """
-        avoided = tried if tried and self._others(model, tried) else ()
-        options = model.options
-        limit = options.max_in_flight or self._options.in_flight
-
-        def pick(*, insists: bool = True) -> Slot:
-            return self._balancer.pick(
-                model.name,
-                model.candidates,
-                tried=avoided,
-                shares=model.shares,
-                limit=limit,
-                insists=insists,
-            )
-
+        avoided = self._avoided(model, tried)
+        if not patient:
+            return self._pick(model, avoided, insists=bool(tried))
+        if self._lines.waiting and self._lines.anybody(self._line(model, avoided)):
+            return None
         try:
-            if until is None:
-                return pick(insists=bool(tried))
-            if not self._lines.waiting:  # nearly always, and nobody is overtaken then
-                with suppress(Busy):
-                    return pick()
-            # Who can be asked only here must not keep those waiting who can be asked elsewhere as well.
-            able = (one.origin for one in model.candidates if self._balancer.slot(one) not in avoided)
-            return await self._in_line(model.name, (model.name, *able), pick, until)
-        except Busy as busy:
-            if failure is None:
-                raise
-            failure.retry_after = busy.retry_after  # its own words say more than ours
-            raise failure from None
+            return self._pick(model, avoided)
+        except Busy:
+            return None
 
-    async def _in_line(self, name: str, line: Hashable, pick: Callable[[], Slot], until: float) -> Slot:
-        if not self._lines.anybody(line):
-            with suppress(Busy):
-                return pick()
-        metrics.count_queued(name)
-        return await self._lines.turn(line, pick, seconds=until - time.perf_counter())
+    async def _in_line(self, model: Model, tried: list[Slot], until: float) -> Slot:
+        """Return the deployment to ask after waiting for it, but not beyond `until`. Raises NoDeployment."""
+        avoided = self._avoided(model, tried)
+        metrics.count_queued(model.name)
+        pick = partial(self._pick, model, avoided)
+        return await self._lines.turn(self._line(model, avoided), pick, seconds=until - time.perf_counter())
 
-    def _budget(self, model: Model) -> RetryBudget:
-        """Return the model's own budget: one model's outage takes nothing from the others."""
-        budget = self._budgets.get(model.name)
-        if budget is None:
-            budget = self._budgets[model.name] = self._new_budget()
-        return budget
+    def _avoided(self, model: Model, tried: list[Slot]) -> Sequence[Slot]:
+        return tried if tried and self._others(model, tried) else ()
+
+    def _line(self, model: Model, avoided: Sequence[Slot]) -> Hashable:
+        # Who can be asked only here must not keep those waiting who can be asked elsewhere as well.
+        able = (one.origin for one in model.candidates if self._balancer.slot(one) not in avoided)
+        return (model.name, *able)
+
+    def _pick(self, model: Model, avoided: Sequence[Slot], *, insists: bool = True) -> Slot:
+        return self._balancer.pick(
+            model.name,
+            model.candidates,
+            tried=avoided,
+            shares=model.shares,
+            limit=self._terms_of(model).in_flight,
+            insists=insists,
+        )
+
+    def _terms_of(self, model: Model) -> _Terms:
+        """Return what holds for the model. Its budget is its own: an outage takes nothing from the others."""
+        terms = self._terms.get(model.name)
+        if terms is None:
+            in_flight = model.options.max_in_flight or self._options.in_flight
+            terms = self._terms[model.name] = _Terms(self._limits(model), in_flight, self._new_budget())
+        return terms
 
     def _others(self, model: Model, tried: list[Slot]) -> bool:
         """Whether somebody else can be asked now."""
@@ -256,8 +264,6 @@ class Attempts:
 
     def _limits(self, model: Model) -> TimeLimits:
         general, own = self._options.limits, model.options.timeouts
-        if own == _NO_LIMITS:
-            return self._general
         return TimeLimits(
             connect=own.connect or general.connect,
             first_byte=own.first_byte or general.first_byte,
@@ -283,12 +289,6 @@ class Attempts:
         trip.end(None)
         return reply
 
-    async def _open(self, trip: Trip) -> tuple[Reply, LiveStream]:
-        return await self._open_at(trip, hold=False)
-
-    async def _open_held(self, trip: Trip) -> tuple[Reply, LiveStream]:
-        return await self._open_at(trip, hold=True)
-
     async def _open_at(self, trip: Trip, *, hold: bool) -> tuple[Reply, LiveStream]:
         stream = await self._with_token(trip, self._upstream.open)
         try:
@@ -297,13 +297,13 @@ class Attempts:
                 if not trip.amend(error):
                     _judge(trip, error)
                     raise error
-                await stream.close()
+                await stream.aclose()
                 return await self._open_at(trip, hold=hold)
             assert trip.prepared.relay is not None
             relay = trip.prepared.relay()
-            first, ended = await opening(stream, relay, hold=hold)
+            first, ended = await opening(stream, relay, hold=hold or trip.model.options.hold)
         except BaseException:
-            await stream.close()
+            await stream.aclose()
             raise
         trip.waited()
         reply = trip.reply(stream.request_id)
@@ -320,7 +320,7 @@ class Attempts:
         response = await trip.send(send, token)
         if response.status == 401 and account.tokens.invalidate(token):
             if isinstance(response, UpstreamStream):
-                await response.close()
+                await response.aclose()
             response = await trip.send(send, await account.tokens.get())
         return response
 

@@ -77,6 +77,7 @@ class Call:
         "coalesced",
         "error",
         "first_byte_at",
+        "first_token_at",
         "model",
         "reply",
         "request_id",
@@ -104,6 +105,8 @@ class Call:
         self.waited = 0.0
         """Seconds spent waiting for the upstream, or for the request that this one shares."""
         self.first_byte_at: float | None = None
+        """When the first piece of a stream went out, which may be a heartbeat."""
+        self.first_token_at: float | None = None
         self.error: BaseException | None = None
         self.status = 0
 
@@ -119,12 +122,12 @@ class Call:
             "caller": self.caller.name,
             "model": self.model,
             "status": self.status,
-            "ms": round((time.perf_counter() - self.started) * 1000, 1),
+            "ms": _milliseconds(time.perf_counter() - self.started),
         }
         if self.stream:
             told["stream"] = True
-        if self.first_byte_at is not None:
-            told["ttft_ms"] = round((self.first_byte_at - self.started) * 1000, 1)
+        if self.first_token_at is not None:
+            told["ttft_ms"] = _milliseconds(self.first_token_at - self.started)
         if self.reply is not None:
             self._tell_reply(told, self.reply)
         elif self.attempts:
@@ -136,15 +139,20 @@ class Call:
         told["sub_account"] = reply.deployment.sub_account
         told["deployment"] = reply.deployment.id
         told["attempts"] = reply.attempts
-        told["upstream_ms"] = round(reply.upstream_seconds * 1000, 1)
+        told["upstream_ms"] = _milliseconds(reply.upstream_seconds)
         if self.coalesced:
             told["coalesced"] = True
         if reply.cached:
             told["cached"] = True
         if reply.upstream_id:
             told["upstream_id"] = reply.upstream_id
-        if reply.usage is not None:
-            told["prompt_tokens"] = reply.usage.prompt_tokens
-            told["completion_tokens"] = reply.usage.completion_tokens
-        if reply.finish_reason:
-            told["finish_reason"] = reply.finish_reason
+        if (usage := reply.usage) is not None:
+            told["prompt_tokens"] = usage.prompt_tokens
+            told["completion_tokens"] = usage.completion_tokens
+        if reason := reply.finish_reason:
+            told["finish_reason"] = reason
+
+
+def _milliseconds(seconds: float) -> float:
+    """Return milliseconds with one decimal; `round` takes four times as long."""
+    return int(seconds * 10_000 + 0.5) / 10

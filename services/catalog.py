@@ -139,11 +139,15 @@ class Catalog:
         It may have no candidates, when it is configured but nothing serves it now. `allowed` says which
         names this caller may read in the error; it does not restrict what is found.
         """
-        index = self._index
-        model = index.exact.get(name) or index.find(name)
+        model = self.find(name)
         if model is None:
             raise self.unknown(name, allowed=allowed)
         return model
+
+    def find(self, name: str) -> Model | None:
+        """Return the model that the name means, None where it means none."""
+        index = self._index
+        return index.exact.get(name) or index.find(name)
 
     def unknown(self, name: str, *, allowed: Allowed = _anything) -> UnknownModel:
         """Return the error for a name that nobody knows, or that this caller must not know."""

@@ -15,8 +15,6 @@ import ssl
 import tempfile
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from functools import cache
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from pathlib import Path
@@ -27,6 +25,7 @@ import msgspec
 
 from services.causes import is_about_trust, root_text
 from services.errors import UpstreamBroken, UpstreamError, UpstreamTimeout, UpstreamUnreachable
+from services.retry_after import seconds_of
 
 Sleep = Callable[[float], Awaitable[None]]
 Jitter = Callable[[], float]
@@ -148,26 +147,8 @@ def _pause(outcome: Answer | UpstreamError, attempt: int) -> float:
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Return the seconds of a Retry-After header, None if there is none.
-
-    It may be a date, which counts from the answer's own Date: this machine's clock may be wrong by hours.
-    """
-    value = headers.get("retry-after", "").strip()
-    if value.replace(".", "", 1).isdecimal():
-        return float(value)
-    moment = _moment(value)
-    if moment is None:
-        return None
-    now = _moment(headers.get("date", "")) or datetime.now(UTC)
-    return max(0.0, (moment - now).total_seconds())
-
-
-def _moment(value: str) -> datetime | None:
-    try:
-        moment = parsedate_to_datetime(value)
-    except ValueError:
-        return None
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
+    """Return the seconds of a Retry-After header, None if there is none."""
+    return seconds_of(headers.get("retry-after", ""), date=headers.get("date", ""))
 
 
 async def _once(http: httpx.AsyncClient, request: httpx.Request, max_bytes: int) -> Answer:

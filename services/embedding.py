@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
 
-from services.asking import Ask, fallbacks
+from services.asking import Ask, fallback_names
 from services.calls import Reply
 from services.catalog import Model
 from services.errors import UpstreamFailed, UpstreamRefused
@@ -67,7 +67,7 @@ class Batches:
         if len(embeddings.texts_of(ask.body) or ()) != 1:
             return await whole(ask)
         # Who travels together may use the same fallbacks.
-        alike = [model.name, fallbacks(ask, model), {**ask.body, "input": None, "model": None}]
+        alike = [model.name, fallback_names(ask, model), {**ask.body, "input": None, "model": None}]
         key = msgspec.json.encode(alike)
         batch = self._open.get(key)
         if batch is None:

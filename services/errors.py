@@ -231,3 +231,14 @@ class CallerLeft(GatewayError):
     """The caller hung up before the answer was complete. Seen in the log only."""
 
     status, code = 499, "caller_left"
+
+
+def settle(error: BaseException | None) -> None:
+    """Drop the traces of a failure that is over.
+
+    Their frames hold the request, its body with it, and the failure itself: a cycle, for which the garbage
+    collector comes seldom.
+    """
+    while error is not None:
+        error.__traceback__ = None
+        error = error.__cause__ or error.__context__

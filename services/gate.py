@@ -23,9 +23,8 @@ class Gate:
         return not self._lines.anybody(_LINE) and self._room()
 
     async def enter(self) -> None:
-        """Count a request in. Raises Busy when there is no room in time, or nowhere to wait."""
-        if not self.lets_in():
-            await self._lines.turn(_LINE, self._step_in)
+        """Count in a request that was not let in. Raises Busy: no room in time, or nowhere to wait."""
+        await self._lines.turn(_LINE, self._step_in)
 
     def leave(self) -> None:
         """Count a request out."""

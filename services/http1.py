@@ -7,7 +7,7 @@ The response is read by llhttp (httptools); nothing is held back, and nothing un
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import Enum
 from typing import cast
 
@@ -25,18 +25,6 @@ MAX_ERROR_BYTES = 256 * 1024
 ONE_WRITE_BYTES = 64 * 1024
 _SLICE_BYTES = 256 * 1024
 
-_KEPT = frozenset(
-    (
-        b"content-length",
-        b"retry-after",
-        b"retry-after-ms",
-        b"transfer-encoding",
-        b"x-aicore-request-id",
-        b"x-request-id",
-        b"x-retry-after",
-    )
-)
-
 
 class Until(Enum):
     """What the one waiting task waits for."""
@@ -45,6 +33,10 @@ class Until(Enum):
     PIECE = "a piece of the body"
     END = "the end of the body"
     ROOM = "room to send more"
+
+
+def _unexpected(data: bytes) -> None:
+    raise HttpParserError("bytes on a connection that is not there")
 
 
 class Connection(asyncio.Protocol):
@@ -58,8 +50,8 @@ class Connection(asyncio.Protocol):
         "_eof",
         "_error",
         "_feed",
+        "_fields",
         "_full",
-        "_head_bytes",
         "_keep",
         "_nudged",
         "_on_end",
@@ -71,16 +63,17 @@ class Connection(asyncio.Protocol):
         "_sent",
         "_size",
         "_timer",
+        "_told",
         "_transport",
         "_until",
         "_waiter",
         "complete",
-        "fields",
         "has_head",
         "heard",
         "idle_since",
         "loop",
         "lost",
+        "on_header",
         "status",
     )
 
@@ -96,8 +89,11 @@ class Connection(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._until = Until.HEAD
-        self._parser = HttpResponseParser(self)
-        self._feed: Callable[[bytes], None] = self._parser.feed_data
+        self._told: dict[bytes, bytes] = {}
+        self.on_header = self._told.__setitem__
+        """Called by the parser for every field of a head, or of a trailer: a dozen a response."""
+        self._parser: HttpResponseParser | None = None
+        self._feed: Callable[[bytes], None] = _unexpected
         self._keep = True
         self._full = False
         self._paused = False
@@ -106,11 +102,11 @@ class Connection(asyncio.Protocol):
 
     def _begin(self, collect: int | None) -> None:
         self.status = 0
-        self.fields: dict[bytes, bytes] = {}
+        self._fields: dict[bytes, bytes] = {}
+        self._told.clear()
         self.has_head = False
         self._collect = collect
         self._error: UpstreamError | None = None
-        self._head_bytes = 0
         self._overhead = 0
         self._pieces: list[bytes] = []
         self._size = 0
@@ -168,6 +164,13 @@ class Connection(asyncio.Protocol):
             self._paused = False
             self._transport.resume_reading()
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def field(self, name: bytes) -> bytes:
+        """Return a field of the response head, by its name in lower case; empty if it is not there."""
+        value = self._fields.get(name)  # nearly always: whatever speaks HTTP/2 behind it has made it so
+        if value is None:
+            value = next((value for own, value in self._fields.items() if own.lower() == name), b"")
+        return value
 
     @property
     def untouched(self) -> bool:
@@ -253,8 +256,13 @@ class Connection(asyncio.Protocol):
     # --- the transport's side --------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Take over the transport."""
+        """Take over the transport.
+
+        Only now is there a parser: it refers to this object, and is let go when the connection is lost.
+        """
         self._transport = cast(asyncio.Transport, transport)
+        self._parser = HttpResponseParser(self)
+        self._feed = self._parser.feed_data
 
     def data_received(self, data: bytes) -> None:
         """Read on in the response."""
@@ -284,7 +292,7 @@ class Connection(asyncio.Protocol):
         self.lost = True
         self._keep = False
         self._disarm()
-        del self._feed, self._parser  # they refer to this object, and the collector seldom runs
+        self._parser, self._feed = None, _unexpected
         if not self.complete and self._error is None:
             if self.has_head and self._eof and exc is None and not self._framed:
                 self.complete = True
@@ -310,22 +318,19 @@ class Connection(asyncio.Protocol):
         if self.complete:
             raise ValueError("bytes after the end of the response")
 
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """Keep the few fields that matter; those of a trailer do not."""
-        self._head_bytes += len(name) + len(value) + 4
-        if self._head_bytes > MAX_HEAD_BYTES:
-            raise ValueError("a head of more than 64 KB")
-        if not self.has_head and (name := name.lower()) in _KEPT:
-            self.fields[name] = value
-
     def on_headers_complete(self) -> None:
         """Tell the status, unless it is an interim one (1xx)."""
+        assert self._parser is not None, "it is what calls"
         status = self._parser.get_status_code()
+        fields = self._told.copy()
+        self._told.clear()
+        if self._overhead > MAX_HEAD_BYTES:
+            _check(fields)
         if status < 200:
             if status == 101:
                 raise ValueError("a change of protocol that nobody asked for")
-            self.fields = {}
             return
+        self._fields = fields
         self.status = status
         self.has_head = True
         if self._until is Until.HEAD or self._until is Until.ROOM:
@@ -345,6 +350,9 @@ class Connection(asyncio.Protocol):
         """End the exchange, and learn whether the connection can be kept."""
         if not self.has_head:
             return
+        if self._told:
+            _check(self._told)
+        assert self._parser is not None, "it is what calls"
         self._keep = self._keep and self._sent and self._parser.should_keep_alive()
         self.complete = True
         self._wake()
@@ -372,8 +380,8 @@ class Connection(asyncio.Protocol):
 
     @property
     def _framed(self) -> bool:
-        coding = self.fields.get(b"transfer-encoding", b"").lower()
-        return b"content-length" in self.fields or coding.endswith(b"chunked")
+        chunked = self.field(b"transfer-encoding").lower().endswith(b"chunked")
+        return chunked or bool(self.field(b"content-length"))
 
     def _unreadable(self, exc: Exception) -> None:
         error = UpstreamBroken(
@@ -392,3 +400,8 @@ class Connection(asyncio.Protocol):
             error = UpstreamUnreachable(why, public=public)
         error.__cause__ = exc
         return error
+
+
+def _check(fields: Mapping[bytes, bytes]) -> None:
+    if sum(len(name) + len(value) + 4 for name, value in fields.items()) > MAX_HEAD_BYTES:
+        raise ValueError("a head or a trailer of more than 64 KB")

@@ -17,7 +17,7 @@ from typing import Any, Generic, Literal, Protocol, TypeVar
 
 import msgspec
 
-from services.errors import CallerLeft, GatewayError, UpstreamBroken
+from services.errors import CallerLeft, GatewayError, UpstreamBroken, settle
 from services.tasks import spawn
 
 T = TypeVar("T")
@@ -239,12 +239,18 @@ class _Flight(Generic[M]):
     # --- the calling side ---
 
     async def _fly(self, opening: Opening[M]) -> None:
-        meta, events = await opening()
-        opened = (meta,)
-        if events is not None:
-            async with aclosing(events):
-                await self._pump(events, opened)
-        self.opened = opened
+        try:
+            meta, events = await opening()
+            opened = (meta,)
+            if events is not None:
+                async with aclosing(events):
+                    await self._pump(events, opened)
+            self.opened = opened
+        except asyncio.CancelledError:  # a task would keep it, with its trace, and so this object itself
+            self.failure = UpstreamBroken("the shared call was cancelled")
+        except GatewayError as exc:
+            self.failure = exc
+            settle(exc)
 
     async def _pump(self, events: Events, opened: tuple[M, ...]) -> None:
         async for event in events:
@@ -305,9 +311,9 @@ class _Flight(Generic[M]):
         self._take_no_more()
         self._table.open -= 1
         self._ended = True
-        if task.cancelled():
+        if task.cancelled():  # before it began
             self.failure = UpstreamBroken("the shared call was cancelled")
-        else:
+        elif self.failure is None:
             self.failure = task.exception()
         self._wake_readers()
 

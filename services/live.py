@@ -44,9 +44,12 @@ class LiveStream:
                     raise relay.failure
                 piece = await stream.read()
                 if not piece:
+                    if piece is None:
+                        continue
                     break
                 out = relay.feed(piece)
-                self._look()
+                if self._expects:
+                    self._look()
                 if out:
                     return out
             out = relay.close()
@@ -59,7 +62,7 @@ class LiveStream:
         return out
 
     def _look(self) -> None:
-        if self._expects and self._relay.began and self._stream is not None:
+        if self._relay.began and self._stream is not None:
             self._expects = False
             self._trip.worked()
             self._stream.began()
@@ -76,7 +79,7 @@ class LiveStream:
         stream, self._stream = self._stream, None
         self._trip.end(None)
         if stream is not None:
-            await stream.close()
+            await stream.aclose()
 
 
 async def opening(stream: UpstreamStream, relay: Relay, *, hold: bool = False) -> tuple[bytes, bool]:
@@ -91,9 +94,11 @@ async def opening(stream: UpstreamStream, relay: Relay, *, hold: bool = False) -
     size = 0
     stream.whole(hold)
     while not relay.done:
-        piece = await (stream.read() if hold else stream.peek())
+        piece = await stream.read()
         if not piece:
             if piece is None:
+                if hold:
+                    continue
                 return b"".join(held), False
             break
         if out := relay.feed(piece):

@@ -8,7 +8,6 @@ from bisect import bisect_left
 from collections import Counter as Counted
 from collections.abc import Sequence
 from functools import cache
-from typing import NamedTuple
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
@@ -27,9 +26,11 @@ DURATION = Histogram(
     buckets=_SECONDS,
 )
 FIRST_TOKEN = Histogram(
-    "gen_ai_server_time_to_first_token_seconds", "Time from arrival to the stream's first event.", ["model"],
+    "gen_ai_server_time_to_first_token_seconds",
+    "Time from arrival to the stream's first content.",
+    ["model"],
     buckets=_SECONDS,
-)  # fmt: skip
+)
 TOKENS = Counter("gen_ai_client_token_usage", "Tokens, as the upstream counted them.", ["model", "kind"])
 OVERHEAD = Histogram(
     "aicore_overhead_seconds", "The gateway's own share of a request.", ["surface"], buckets=_OWN_SECONDS
@@ -61,34 +62,61 @@ _codes: set[str] = set()
 
 _FLUSH_SECONDS = 1.0
 _MAX_SAMPLES = 2_000
+_counting: set[_Meters] = set()
+"""Those that have something to write."""
 _sums: dict[Counter, int] = {}
 _samples: dict[Histogram, list[float]] = {}
 _timer: asyncio.TimerHandle | None = None
 
 
-class _Meters(NamedTuple):
-    requests: Counter
-    duration: Histogram
-    first_token: Histogram
-    prompt: Counter
-    completion: Counter
-    overhead: Histogram
+class _Meters:
+    """The series of one kind of request, and what was counted since they were last written.
+
+    Names are resolved and dictionaries searched once for each kind, not for each request.
+    """
+
+    __slots__ = (
+        "_completion",
+        "_duration",
+        "_first_token",
+        "_prompt",
+        "_requests",
+        "completion_tokens",
+        "durations",
+        "first_tokens",
+        "prompt_tokens",
+    )
+
+    def __init__(self, surface: str, model: str, status: int) -> None:
+        self._requests = REQUESTS.labels(surface, model, status)
+        self._duration = DURATION.labels(surface, model)
+        self._first_token = FIRST_TOKEN.labels(model)
+        self._prompt = TOKENS.labels(model, "input")
+        self._completion = TOKENS.labels(model, "output")
+        self.durations: list[float] = []
+        self.first_tokens: list[float] = []
+        self.prompt_tokens = self.completion_tokens = 0
+
+    def write(self) -> None:
+        """Add what was counted to the series."""
+        self._requests.inc(len(self.durations))
+        self._prompt.inc(self.prompt_tokens)
+        self._completion.inc(self.completion_tokens)
+        _observe(self._duration, self.durations)
+        _observe(self._first_token, self.first_tokens)
+        self.durations, self.first_tokens = [], []
+        self.prompt_tokens = self.completion_tokens = 0
 
 
 @cache
 def _meters(surface: str, model: str, status: int) -> _Meters:
-    """Return the series of one kind of request: names are resolved once, not per request.
+    """Return those of one kind. Bounded: `model` is a name of the catalog, never what a caller typed."""
+    return _Meters(surface, model, status)
 
-    Bounded: `model` is a name of the catalog, never what a caller typed.
-    """
-    return _Meters(
-        REQUESTS.labels(surface, model, status),
-        DURATION.labels(surface, model),
-        FIRST_TOKEN.labels(model),
-        TOKENS.labels(model, "input"),
-        TOKENS.labels(model, "output"),
-        OVERHEAD.labels(surface),
-    )
+
+@cache
+def _overhead(surface: str) -> Histogram:
+    return OVERHEAD.labels(surface)
 
 
 @cache
@@ -100,10 +128,10 @@ def count(call: Call) -> None:
     """Count a request that has ended."""
     reply = call.reply
     meters = _meters(call.surface, reply.model if reply else call.model or _OTHER, call.status)
-    _add(meters.requests, 1)
-    _sample(meters.duration, time.perf_counter() - call.started)
-    if call.first_byte_at is not None:
-        _sample(meters.first_token, call.first_byte_at - call.started)
+    _counting.add(meters)
+    meters.durations.append(time.perf_counter() - call.started)
+    if call.first_token_at is not None:
+        meters.first_tokens.append(call.first_token_at - call.started)
     if call.error is not None:
         _count_error(call)
     if reply is not None:
@@ -111,9 +139,11 @@ def count(call: Call) -> None:
             _add(COALESCED.labels(call.surface), 1)
         elif reply.cached:
             _add(CACHED.labels(call.surface), 1)
-        elif reply.usage is not None:  # one upstream call is billed once
-            _add(meters.prompt, int(reply.usage.prompt_tokens or 0))
-            _add(meters.completion, int(reply.usage.completion_tokens or 0))
+        elif (usage := reply.usage) is not None:  # one upstream call is billed once
+            meters.prompt_tokens += max(0, int(usage.prompt_tokens or 0))
+            meters.completion_tokens += max(0, int(usage.completion_tokens or 0))
+    if len(meters.durations) >= _MAX_SAMPLES:
+        meters.write()
     _flush_later()
 
 
@@ -136,13 +166,18 @@ def count_unretried(model: str) -> None:
 
 def count_overhead(call: Call, milliseconds: float) -> None:
     """Count the gateway's own share of a request."""
-    _sample(_meters(call.surface, _OTHER, 200).overhead, milliseconds / 1000)
+    _sample(_overhead(call.surface), milliseconds / 1000)
 
 
 def flush() -> None:
     """Write what was counted since the last time to the shared files."""
     global _timer
-    _timer = None
+    if _timer is not None:
+        _timer.cancel()
+        _timer = None
+    for meters in _counting:
+        meters.write()
+    _counting.clear()
     for counter, amount in _sums.items():
         counter.inc(amount)
     _sums.clear()
@@ -152,7 +187,7 @@ def flush() -> None:
 
 
 def _add(counter: Counter, amount: int) -> None:
-    _sums[counter] = _sums.get(counter, 0) + max(0, amount)
+    _sums[counter] = _sums.get(counter, 0) + amount
 
 
 def _sample(histogram: Histogram, value: float) -> None:

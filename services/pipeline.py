@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 import msgspec
@@ -76,7 +75,7 @@ class Pipeline:
         model, prepared = await self._admit(ask)
         key = self._key(ask, model, prepared)
         if key is None:
-            return _told(ask, await self._fetch(ask, model, prepared))
+            return _told(ask, await self._whole_from(ask, model, prepared))
         if self._cache is not None and (kept := await self._cache.get(key)) is not None:
             return _told(ask, _from_cache(kept))
         joined = time.perf_counter()
@@ -158,16 +157,9 @@ class Pipeline:
         """Return the model, or its first fallback that has a deployment. Raises NoDeployment."""
         if model.candidates:
             return model
-        for one in self._may_answer(ask, model):
-            if one.candidates:
-                return one
+        for other in fallbacks(ask, model, self._catalog):
+            return other
         raise NoDeployment(f"no running deployment serves '{model.name}' now; try again in a minute")
-
-    def _may_answer(self, ask: Ask, model: Model) -> Iterator[Model]:
-        yield model
-        for name in fallbacks(ask, model):
-            with suppress(UnknownModel):
-                yield self._catalog.resolve(name)
 
     def _key(self, ask: Ask, model: Model, prepared: Prepared) -> bytes | None:
         """Return what identical requests have in common; None for one that is not to be shared."""
@@ -180,22 +172,22 @@ class Pipeline:
         way = ("held stream" if ask.hold else "stream") if call.stream else ""
         return fingerprint(call.caller.id, call.surface, model.name, ask.body, (marked, way))
 
-    async def _fetch(
-        self, ask: Ask, model: Model, prepared: Prepared, *, keep_as: bytes | None = None
-    ) -> Reply:
+    async def _fetch(self, ask: Ask, model: Model, prepared: Prepared, *, keep_as: bytes) -> Reply:
         reply = await self._whole_from(ask, model, prepared)
-        if self._cache is not None and keep_as is not None and reply.answer is not None:
+        if self._cache is not None and reply.answer is not None:
             self._cache.put_soon(keep_as, _kept(reply, reply.answer.body))
         return reply
 
-    async def _whole_from(self, ask: Ask, model: Model, prepared: Prepared) -> Reply:
-        if ask.call.surface != EMBEDDINGS:
-            return await self._attempts.whole(ask, model, prepared)
+    def _whole_from(self, ask: Ask, model: Model, prepared: Prepared) -> Awaitable[Reply]:
+        if ask.call.surface == EMBEDDINGS:
+            return self._embedded(ask, model, prepared)
+        return self._attempts.whole(ask, model, prepared)
 
+    async def _embedded(self, ask: Ask, model: Model, prepared: Prepared) -> Reply:
         async def whole(part: Ask) -> Reply:
-            return await self._attempts.whole(part, model, None)
+            return await self._attempts.whole(part, model, prepared if part is ask else None)
 
-        answering = self._may_answer(ask, model)
+        answering = (model, *fallbacks(ask, model, self._catalog))
         sizes = [one.facts_of(candidate).batch for one in answering for candidate in one.candidates]
         if any(sizes):  # whoever answers in the end has to take what it is sent
             return await in_parts(ask, min(filter(None, sizes)), whole)

@@ -120,7 +120,7 @@ def _line(call: Call, body: Fields | None, *, with_body: bool) -> dict[str, Any]
         "stream": call.stream,
         "model": call.model,
         "status": call.status,
-        # not the first token: to find that would cost a look into each piece
+        # the first piece, which may be a heartbeat: so a replay measures it
         "first_byte_ms": None
         if call.first_byte_at is None
         else round((call.first_byte_at - call.started) * 1000, 3),

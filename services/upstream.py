@@ -7,13 +7,11 @@ One `Upstream` per worker, used in that worker's loop.
 from __future__ import annotations
 
 import asyncio
-import email.utils
 import math
-import time
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import lru_cache
-from typing import NamedTuple, Self
+from typing import NamedTuple
 from urllib.parse import quote, urlsplit
 
 import msgspec
@@ -21,6 +19,7 @@ import msgspec
 from services.connections import Connections, Host, origin_of
 from services.errors import UpstreamError, UpstreamTimeout, UpstreamUnreachable
 from services.http1 import MAX_ERROR_BYTES, Connection
+from services.retry_after import seconds_of
 
 MAX_ANSWER_BYTES = 256 * 1024 * 1024
 
@@ -55,14 +54,15 @@ class TimeLimits(msgspec.Struct, frozen=True):
     total: float = 1260.0
     peek: float = 10.0
 
-    @property
-    def tick(self) -> float:
-        """How often to look whether one of them has run out (seconds)."""
+    tick: float = 0.0
+    """How often to look whether one of them has run out; worked out from them."""
+
+    def __post_init__(self) -> None:
         shortest = min(self.first_byte, self.first_token, self.stall, self.total, self.peek)
-        return min(_WATCH_SECONDS, shortest / 4)
+        msgspec.structs.force_setattr(self, "tick", min(_WATCH_SECONDS, shortest / 4))
 
     def within(self, seconds: float) -> TimeLimits:
-        """Return the limits for an attempt that has only so much time; none is longer than `total`."""
+        """Return the limits for an attempt that has only so much time; until its head none is longer."""
         seconds = min(seconds, self.total)
         return TimeLimits(
             connect=min(self.connect, seconds),
@@ -170,17 +170,16 @@ class Upstream:
     ) -> _Exchange:
         exchange = _Exchange(connection, limits, whole)
         self._watch.add(exchange)
+        opened = False
         try:
             await connection.post(lines, body, collect=MAX_ANSWER_BYTES if whole else None)
+            opened = not whole
         except UpstreamError:
-            self._watch.discard(exchange)
             if not whole or connection.status < 400:  # of an error, the status has said what matters
                 raise
-        except BaseException:
-            self._watch.discard(exchange)
-            raise
-        if whole:
-            self._watch.discard(exchange)
+        finally:
+            if not opened:
+                self._watch.discard(exchange)
         return exchange
 
     def _read_url(self, url: str, method: str) -> _Address:
@@ -298,20 +297,11 @@ class UpstreamStream:
         self.retry_after = _retry_after(exchange.connection)
         """Seconds to wait before another try, where the head says so."""
 
-    async def __aenter__(self) -> Self:
-        return self
+    async def read(self) -> bytes | None:
+        """Return what has come, empty at the end. Raises UpstreamTimeout, UpstreamBroken.
 
-    async def __aexit__(self, *exc: object) -> None:
-        await self.close()
-
-    async def read(self) -> bytes:
-        """Return what has come, empty at the end. Raises UpstreamTimeout, UpstreamBroken."""
-        while (piece := await self.peek()) is None:
-            pass
-        return piece
-
-    async def peek(self) -> bytes | None:
-        """Return what `read` does, or None once the time is over for which a stream may be held back."""
+        None says once that the time is over for which a stream may be held back.
+        """
         if self._connection is None:
             return b""
         try:
@@ -323,7 +313,7 @@ class UpstreamStream:
             if piece is None:
                 self._exchange.held = False
                 return None
-            await self.close()
+            await self.aclose()
         return piece
 
     def began(self) -> None:
@@ -338,11 +328,11 @@ class UpstreamStream:
         """Return the body of an error answer, or what there is of it; at most MAX_ERROR_BYTES."""
         body = bytearray()
         with suppress(UpstreamError):  # the status has said what matters
-            while len(body) < MAX_ERROR_BYTES and (piece := await self.read()):
-                body += piece
+            while len(body) < MAX_ERROR_BYTES and (piece := await self.read()) != b"":
+                body += piece or b""
         return bytes(body[:MAX_ERROR_BYTES])
 
-    async def close(self) -> None:
+    async def aclose(self) -> None:
         """Give the connection back, or close it if the body has not come to its end."""
         connection, self._connection = self._connection, None
         if connection is not None:
@@ -357,7 +347,7 @@ class UpstreamStream:
         """
         connection = self._connection
         if connection is None or connection.complete or connection.lost:
-            return await self.close()
+            return await self.aclose()
         self._connection = None
         self._watch.discard(self._exchange)
         connection.linger(self._host.give, _LINGER_SECONDS)
@@ -368,37 +358,21 @@ def _late(detail: str) -> UpstreamTimeout:
 
 
 def _request_id(connection: Connection) -> str:
-    fields = connection.fields
-    return (fields.get(b"x-request-id") or fields.get(b"x-aicore-request-id") or b"").decode("latin-1")
+    return (connection.field(b"x-request-id") or connection.field(b"x-aicore-request-id")).decode("latin-1")
+
+
+# Name of a field → how many seconds its unit has.
+_RETRY_AFTER = {b"retry-after": 1.0, b"x-retry-after": 1.0, b"retry-after-ms": 0.001}
 
 
 def _retry_after(connection: Connection) -> float | None:
-    """Read Retry-After (seconds or a date), retry-after-ms, x-retry-after: the longest counts."""
+    """Return the longest that the head of an error says (seconds or a date); None where it says nothing."""
     if connection.status < 400:
         return None
-    fields = connection.fields
-    found = [
-        _seconds(fields.get(b"retry-after", b"").decode("latin-1")),
-        _seconds(fields.get(b"x-retry-after", b"").decode("latin-1")),
-        _milliseconds(fields.get(b"retry-after-ms", b"").decode("latin-1")),
+    date = connection.field(b"date").decode("latin-1")
+    told = [
+        seconds * unit
+        for name, unit in _RETRY_AFTER.items()
+        if (seconds := seconds_of(connection.field(name).decode("latin-1"), date=date)) is not None
     ]
-    return max((seconds for seconds in found if seconds is not None), default=None)
-
-
-def _seconds(value: str) -> float | None:
-    if not value:
-        return None
-    try:
-        seconds = float(value)
-        return max(0.0, seconds) if math.isfinite(seconds) else None
-    except ValueError:
-        pass
-    try:
-        return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
-    except ValueError:
-        return None
-
-
-def _milliseconds(value: str) -> float | None:
-    seconds = _seconds(value)
-    return None if seconds is None else seconds / 1000
+    return max(told, default=None)

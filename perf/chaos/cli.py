@@ -17,8 +17,9 @@ from perf.chaos.site import Site, scratch
 from perf.chaos.traces import Traces, left_behind, settle
 from perf.chaos.traffic import Plan, ask
 from perf.chaos.verdicts import BAD, Chronicle, Tally, Verdict
-from perf.options import MAX_SECONDS
+from perf.options import run_options
 from perf.stack import StackError, interrupt_as_exit
+from perf.tables import markdown_table
 
 WARM_SECONDS = 8.0
 """Traffic without disorder before: pools, caches and allocators are as they will be."""
@@ -104,32 +105,24 @@ def told(content: Report) -> str:
     blows = ", ".join(f"{name} {content['disorder'].get(name, 0)}×" for name in BLOWS)
     faults = sum(count for name, count in content["disorder"].items() if name not in BLOWS)
     options = content["options"]
-    rows = [
+    parts = [
         f"{content['started_at'][:10]}: {options['seconds']:g} s at {options['rate']:g} requests/s, "
         f"seed {options['seed']}; {faults} faults of the tenant, {blows}.",
-        "",
-        "| | " + " | ".join(counts) + " |",
-        "|---|" + "---|" * len(counts),
-        f"| {content['requests']} requests | " + " | ".join(map(str, counts.values())) + " |",
-        "",
+        markdown_table(["", *counts], [[f"{content['requests']} requests", *map(str, counts.values())]]),
         f"Before and after: open files {before['files']} and {after['files']}, largest worker "
         f"{console.mib(before['memory'])} and {console.mib(after['memory'])}, in flight by the shared "
         f"counters {before['counted']} and {after['counted']}, at the tenant {before['upstream']} "
         f"and {after['upstream']}.",
     ]
-    return "\n".join(rows)
+    return "\n\n".join(parts)
 
 
 @click.command(context_settings={"show_default": True})
-@click.option("--seconds", type=click.FloatRange(5, MAX_SECONDS), default=600.0, help="How long it lasts.")
-@click.option("--rate", type=click.FloatRange(1, 1000), default=60.0, help="Requests a second.")
-@click.option("--seed", type=int, default=1, help="Of the questions, the faults and the blows.")
+@run_options(600.0, at_least=5, seed="the questions, the faults and the blows")
 @click.option(
     "--output-dir", type=click.Path(file_okay=False, path_type=Path), default=None,
     help="Where the result (JSON) goes, with the logs of the run.",
 )  # fmt: skip
-@click.option("--readme", is_flag=True, help="Paste the result into the README.")
-@click.option("--quiet", is_flag=True, help="No progress bar.")
 def main(
     seconds: float, rate: float, seed: int, output_dir: Path | None, readme: bool, quiet: bool
 ) -> None:  # fmt: skip

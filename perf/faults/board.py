@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from perf.faults.caller import Outcome, Seen, ask
-from perf.faults.judge import Grade, Observation, Verdict, judge
+from perf.faults.judge import Observation, Verdict, judge
 from perf.faults.scenarios import HEALTHY, Case
 from perf.faults.upstream import Upstream
 from perf.surfaces import Question
@@ -109,8 +109,3 @@ async def warm_up(chosen: Sequence[Case], entry: Entry) -> None:
             good = good + 1 if seen.outcome is Outcome.WHOLE else 0
             if not good and time.monotonic() > until:
                 raise NotHealthy(f"{surface} from a healthy {HEALTHY[family]}: {seen.summary}")
-
-
-def worst(results: Sequence[Result]) -> Grade:
-    """The worst grade among them."""
-    return max((result.verdict.grade for result in results), key=tuple(Grade).index)

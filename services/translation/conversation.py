@@ -115,8 +115,8 @@ class Turn(msgspec.Struct, frozen=True):
 class Tool(msgspec.Struct, frozen=True):
     """A function that the model may call. `schema` is the JSON Schema of its arguments, an object.
 
-    `freeform` is a tool that takes plain text (Responses' `custom`): it goes up as a function with one string
-    `input`, and the Responses writer turns a call of it back.
+    `freeform` is a tool that takes plain text (OpenAI's `custom`): it goes up as a function with one string
+    `input`, and the caller's writer turns a call of it back.
     """
 
     name: str
@@ -185,6 +185,16 @@ class Conversation(msgspec.Struct, frozen=True):
         """Return the caller's own name of a field."""
         return self.names.get(canonical, canonical)
 
+    def is_text(self) -> bool:
+        """Whether nothing is in it but text: no tools, no pictures, no thinking. Short ones mostly are."""
+        if self.tools:
+            return False
+        for turn in self.turns:
+            for block in turn.blocks:
+                if type(block) is not Text:
+                    return False
+        return True
+
     def blocks(self) -> Iterator[Block]:
         """Yield every block of every turn."""
         for turn in self.turns:
@@ -219,5 +229,10 @@ SETTINGS: Mapping[str, Any] = {
     "metadata": dict[str, Any],
     "prediction": dict[str, Any],
     "truncation": str,
+    # Not said to any model: the rules in `catalogue.toml` drop or refuse them.
+    "web_search_options": Any,
+    "audio": Any,
+    "modalities": Any,
+    "prompt_cache_retention": Any,
 }
 """The settings there are, and the type each has in a `Conversation`; surfaces decode into these."""

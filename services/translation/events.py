@@ -12,7 +12,7 @@ is the same sequence at once. The order is part of the contract:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 import msgspec
@@ -50,11 +50,12 @@ class Tokens(msgspec.Struct, frozen=True):
     @property
     def prompt(self) -> int:
         """All input tokens, OpenAI's way."""
-        return self.uncached + self.cache_read + self.cache_write
+        return self.uncached + self.cache_read + self.cache_write_5m + self.cache_write_1h
 
     def usage(self) -> Usage:
         """Return the figures for the log and the metrics."""
-        return Usage(self.prompt, self.output, self.prompt + self.output)
+        prompt = self.prompt
+        return Usage(prompt, self.output, prompt + self.output)
 
 
 class Started(msgspec.Struct, frozen=True, gc=False):
@@ -149,8 +150,11 @@ class Message(msgspec.Struct, frozen=True):
         return "".join(block.text for block in self.blocks if isinstance(block, Text))
 
 
-def collect(events: Iterable[Event]) -> Message:
+def collect(events: Sequence[Event]) -> Message:
     """Put the pieces of an answer together."""
+    match events:
+        case [Started(), TextPiece(text), Counted(tokens), Stopped() as stop]:  # nearly all there is
+            return Message((Text(text),), stop, tokens)
     made = _Assembly()
     for event in events:
         made.add(event)

@@ -18,7 +18,7 @@ from services.errors import (
     UpstreamTimeout,
     UpstreamUnauthorized,
 )
-from services.translation.fields import UNREADABLE
+from services.translation.fields import UNREADABLE, Json
 
 _MAX_TEXT = 2_000
 _NUMBER = re.compile(r"[0-9]{1,9}(\.[0-9]+)?")
@@ -126,7 +126,15 @@ def error_for(status: int, body: bytes, *, retry_after: float | None = None) -> 
 
 def error_inside(body: bytes | msgspec.Raw) -> UpstreamError:
     """Return the error for an error object that came inside a 200 (wire §6.4)."""
-    fault = read_fault(bytes(body))
+    return _inside(read_fault(bytes(body)))
+
+
+def error_in(document: Json) -> UpstreamError:
+    """Return the same for an object that is decoded."""
+    return _inside(_fault_in(document) or Fault(message=_plain(msgspec.json.encode(document))))
+
+
+def _inside(fault: Fault) -> UpstreamError:
     return _told(_BEHIND, _status_inside(fault), fault, "reported an error")
 
 
@@ -178,15 +186,19 @@ def read_fault(body: bytes) -> Fault:
         return Fault(message=_cut(document))
     if isinstance(document, list) and document:  # Vertex wraps it; orchestration lists its fallbacks
         document = document[-1]
-    if not isinstance(document, dict):
-        return Fault(message=_plain(body))
+    fault = _fault_in(document) if isinstance(document, dict) else None
+    return fault or Fault(message=_plain(body))
+
+
+def _fault_in(document: Json) -> Fault | None:
+    """Return the upstream's words in an object of a known shape, None for others."""
     inner = document.get("error") or document.get("errors") or document
     if isinstance(inner, list) and inner:
         inner = inner[-1]
     if isinstance(inner, str):  # XSUAA's form
         message = document.get("error_description") or document.get("message") or inner
         return Fault(message=_cut(str(message)), code=inner)
-    return _fault_of(inner) if isinstance(inner, dict) else Fault(message=_plain(body))
+    return _fault_of(inner) if isinstance(inner, dict) else None
 
 
 def _fault_of(inner: dict[str, Any]) -> Fault:

@@ -16,6 +16,8 @@ from services.errors import BadRequest, UpstreamBroken
 
 T = TypeVar("T")
 Fields = dict[str, msgspec.Raw]
+Json = dict[str, Any]
+"""A JSON object, decoded or to be encoded."""
 
 ABSENT = msgspec.Raw(b"")
 """Default of a member that is looked at but not decoded."""

@@ -77,7 +77,7 @@ class Relay(Protocol):
     """Turns the upstream's stream into the caller's. A new one for each response; never reused."""
 
     began: bool
-    """Content was taken: text, thinking, a call's arguments, a finish reason. What opens a stream is none."""
+    """Content was taken: text, thinking, a call or its arguments, a finish reason. Openings are none."""
     done: bool
     """The upstream said that nothing more comes."""
     failure: UpstreamError | None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import msgspec
@@ -118,12 +118,15 @@ def suited(
     the conversation's `dropped`. Raises BadRequest for what must not be left out.
     """
     conversation = _defaulted(conversation, defaults)
+    ruled = _ruled(conversation, facts.fields)
+    if not ruled and not conversation.betas:  # nearly always
+        return conversation
     settings = dict(conversation.settings)
     members: dict[str, Any] = {}
     dropped: list[str] = []
-    for name, value in _asked(conversation):
-        rule = facts.fields.get(name)
-        if rule is None or rule.rename_to is not None or name in takes:
+    for name, value in ruled:
+        rule = facts.fields[name]
+        if rule.rename_to is not None or name in takes:
             continue
         own = conversation.name_of(name)
         if rule.refuse:
@@ -147,13 +150,15 @@ def suited(
     )
 
 
-def _asked(conversation: Conversation) -> Iterator[tuple[str, Any]]:
-    """Yield what the caller set, under the names that rules have."""
-    yield from conversation.settings.items()
+def _ruled(conversation: Conversation, rules: FieldRules) -> list[tuple[str, Any]]:
+    """Return what the caller set and there are rules for, under their names."""
+    found = [(name, value) for name, value in conversation.settings.items() if name in rules]
     for name, member in _MEMBERS.items():
-        value = getattr(conversation, member)
-        if value is not None and value != ():
-            yield name, value
+        if name in rules:
+            value = getattr(conversation, member)
+            if value is not None and value != ():
+                found.append((name, value))
+    return found
 
 
 def _effort(conversation: Conversation) -> str:

@@ -28,6 +28,8 @@ def safe(name: str) -> str:
 
 def renamed(conversation: Conversation) -> tuple[Conversation, Mapping[str, str]]:
     """Return the conversation with safe tool names and ids, and safe → original for changed names."""
+    if conversation.is_text():
+        return conversation, {}
     named = ((safe(tool.name), tool.name) for tool in conversation.tools)
     originals = {name: original for name, original in named if name != original}
     if not originals and all(_fits(block) for block in conversation.blocks()):

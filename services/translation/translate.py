@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial, wraps
-from typing import ParamSpec, TypeVar, cast
+from typing import Any, ClassVar, ParamSpec, TypeVar, cast
 
 import msgspec
 
@@ -166,7 +166,7 @@ def inlined(
 
     Raises BadRequest for other URLs; `field` is where the caller wrote them.
     """
-    if not any(_urls(conversation)):
+    if conversation.is_text() or not any(_urls(conversation)):
         return conversation
     turns = tuple(
         Turn(turn.role, tuple(_inlined(block, fetched, field) for block in turn.blocks))
@@ -212,14 +212,17 @@ class _Journey:
     def prepared(self, sent: Sent | None = None) -> Prepared:
         """Return the request; `sent` is another form of it than the first."""
         sent = sent or self._sent
-        lost = (self._asked.name_of(name) for name in sent.dropped)
+        asked = self._asked
+        dropped = asked.dropped
+        if sent.dropped:
+            dropped = (*dropped, *map(asked.name_of, sent.dropped))
         return Prepared(
             path=sent.path,
             body=sent.body,
-            dropped=tuple(dict.fromkeys((*self._asked.dropped, *lost))),
-            deterministic=deterministic(self._asked.settings),
+            dropped=tuple(dict.fromkeys(dropped)),
+            deterministic=deterministic(asked.settings),
             answer=self._answer,
-            relay=partial(self._relay, sent) if self._asked.stream else None,
+            relay=partial(self._relay, sent) if asked.stream else None,
             amend=partial(self._amended, sent) if sent.amend else None,
         )
 
@@ -261,29 +264,42 @@ class Telling:
 
     def feed(self, events: Sequence[Event]) -> Sequence[Event]:
         """Return the events as the caller gets them."""
-        if len(events) == 1 and type(events[0]) is TextPiece:  # nearly all there is
-            return events
         if self._unwrapping is not None:
             events = self._unwrapping.feed(events)
-        return [self._told(event) for event in events]
+        elif len(events) == 1 and type(events[0]) is TextPiece:  # nearly all there is
+            return events
+        told = []
+        for event in events:
+            note = self._NOTES.get(type(event))
+            told.append(event if note is None else note(self, event))
+        return told
 
     def end(self) -> None:
         """Raise UpstreamBroken when no finish reason was seen."""
         if not self.finish_reason:
             raise UpstreamBroken("the upstream's answer ended before its finish reason")
 
-    def _told(self, event: Event) -> Event:
-        if isinstance(event, ToolOpened):
-            self._called = True
-            if event.name in self._originals:
-                return msgspec.structs.replace(event, name=self._originals[event.name])
-        elif isinstance(event, Counted):
-            self.usage = event.tokens.usage()
-        elif isinstance(event, Stopped):
-            if self._called and event.reason == "stop":
-                event = Stopped("tool_calls")
-            self.finish_reason = event.reason
+    def _tool(self, event: ToolOpened) -> ToolOpened:
+        self._called = True
+        if event.name in self._originals:
+            return msgspec.structs.replace(event, name=self._originals[event.name])
         return event
+
+    def _counted(self, event: Counted) -> Counted:
+        self.usage = event.tokens.usage()
+        return event
+
+    def _stopped(self, event: Stopped) -> Stopped:
+        if self._called and event.reason == "stop":
+            event = Stopped("tool_calls")
+        self.finish_reason = event.reason
+        return event
+
+    _NOTES: ClassVar[Mapping[type[Event], Callable[[Any, Any], Event]]] = {
+        ToolOpened: _tool,
+        Counted: _counted,
+        Stopped: _stopped,
+    }
 
 
 _METADATA = (Started, ToolOpened, Counted)

@@ -195,14 +195,17 @@ def freeform_input(arguments: str) -> str:
 # --- what cannot be said -----------------------------------------------------------------------------
 
 
-def unsaid(conversation: Conversation, origin: str) -> Iterable[str]:
-    """Yield what dialects cannot say that are not OpenAI's. `origin` is the one whose thinking goes back."""
-    if forgets_thinking(conversation, origin):
-        yield "unsigned thinking"
-    if any(tool.strict for tool in conversation.tools):
-        yield "strict"
+def unsaid(conversation: Conversation, origin: str) -> list[str]:
+    """Return what dialects cannot say that are not OpenAI's. `origin` is the one whose thinking goes back."""
+    lost = []
+    if not conversation.is_text():
+        if forgets_thinking(conversation, origin):
+            lost.append("unsigned thinking")
+        if any(tool.strict for tool in conversation.tools):
+            lost.append("strict")
     if chooses_from_nothing(conversation):
-        yield "tool_choice"
+        lost.append("tool_choice")
+    return lost
 
 
 def chooses_from_nothing(conversation: Conversation) -> bool:
@@ -216,7 +219,7 @@ def chooses_from_nothing(conversation: Conversation) -> bool:
 
 def check_inputs(conversation: Conversation, facts: ModelFacts) -> None:
     """Raise BadRequest for pictures, PDFs and sound that the model is known not to take."""
-    if not facts.inputs:
+    if not facts.inputs or conversation.is_text():
         return
     for part in conversation.parts():
         kind = _kind(part)

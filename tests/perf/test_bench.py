@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from perf import benchreport, console
-from perf.bench import SCENARIOS, Peers, scaling_placement, steps, taking_part
+from perf.bench import Peers, scaling_placement, steps, taking_part
 from perf.judge import StreamJudge
 from perf.scenarios import (
     HELD,
@@ -241,11 +241,6 @@ def test_the_gateway_knows_every_model_that_is_measured(tmp_path: Path) -> None:
     account = gateway_config(upstream, "key")["subAccounts"]["bench"]
 
     assert {load.model for load in LOADS.values()} == account["deployment_ids"].keys()
-
-
-def test_every_scenario_has_its_table() -> None:
-    """Or it would be measured for nobody."""
-    assert SCENARIOS.keys() == benchreport.TABLES.keys()
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,6 @@ from perf.chaos.disorder import ARGUMENTS, BLOWS, WIDE, Fault, draw_fault
 from perf.chaos.site import WORKERS, Workers
 from perf.chaos.traces import MORE_BYTES, MORE_FILES, Traces, in_flight, left_behind
 from perf.chaos.verdicts import Verdict
-from perf.pasting import pasted
 from perf.simulator import faults
 from services.board import Board
 
@@ -114,21 +113,6 @@ def test_workers_are_known_from_the_log(tmp_path: Path) -> None:
     assert [] == before
     assert [os.getpid()] == workers.alive()
     assert [os.getpid()] == workers.alive()
-
-
-def test_a_result_is_pasted_in_its_place() -> None:
-    """Only between its own marks, as often as one likes."""
-    text = "a\n<!-- begin run:chaos -->\nold\n<!-- end run:chaos -->\nb <!-- begin run:soak -->\n"
-    once = pasted(text, "chaos", r"new \1")
-
-    assert once == text.replace("old", r"new \1")
-    assert once == pasted(once, "chaos", r"new \1")
-
-
-def test_a_result_without_a_place_is_refused() -> None:
-    """A README that has lost its marks does not swallow a result."""
-    with pytest.raises(KeyError, match="run:chaos"):
-        pasted("nothing", "chaos", "new")
 
 
 def test_what_is_told_has_the_counts() -> None:

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from perf.chaos.questions import FORMS, KINDS, Asked, Asking, questions
+from perf.chaos.questions import KINDS, Asked, Asking, questions
 from perf.chaos.verdicts import GRACE_SECONDS, Chronicle, Event, Tally, Verdict, judge
 from perf.engine import judge_answer
 from perf.judge import StreamJudge
+from perf.texts import TEXTS
 from perf.workload import Target
 
 TARGET = Target("http://127.0.0.1:1")
@@ -126,14 +127,14 @@ def ruled(exchange: Asking, *, leaver: bool = False, **chronicle: list[Event]) -
     return judge(exchange, Chronicle(**chronicle), leaver=leaver)[0]
 
 
-@pytest.mark.parametrize("surface", FORMS)
+@pytest.mark.parametrize("surface", TEXTS)
 def test_right_answers(surface: str) -> None:
     """The whole text with its dialect's end is right, streamed and whole."""
     assert Verdict.RIGHT == ruled(streamed(surface, STREAMS[surface]))
     assert Verdict.RIGHT == ruled(answered(surface, WHOLE[surface]))
 
 
-@pytest.mark.parametrize("surface", FORMS)
+@pytest.mark.parametrize("surface", TEXTS)
 def test_a_stream_that_ends_politely_and_early_is_wrong(surface: str) -> None:
     """A stream without its end is wrong wherever it stops, even in the moment of a blow."""
     frames = STREAMS[surface]
@@ -143,7 +144,7 @@ def test_a_stream_that_ends_politely_and_early_is_wrong(surface: str) -> None:
         assert Verdict.WRONG == ruled(streamed(surface, frames[:count]), blows=blows), count
 
 
-@pytest.mark.parametrize("surface", FORMS)
+@pytest.mark.parametrize("surface", TEXTS)
 @pytest.mark.parametrize("missing", range(3))
 def test_a_stream_without_one_piece_is_wrong(surface: str, missing: int) -> None:
     """It has its end, and still some words are not there."""
@@ -152,7 +153,7 @@ def test_a_stream_without_one_piece_is_wrong(surface: str, missing: int) -> None
     assert Verdict.WRONG == ruled(streamed(surface, frames))
 
 
-@pytest.mark.parametrize("surface", FORMS)
+@pytest.mark.parametrize("surface", TEXTS)
 def test_a_stream_that_begins_again_is_wrong(surface: str) -> None:
     """A retry behind what was sent already repeats words."""
     frames = [STREAMS[surface][0], *STREAMS[surface]]
@@ -160,7 +161,7 @@ def test_a_stream_that_begins_again_is_wrong(surface: str) -> None:
     assert Verdict.WRONG == ruled(streamed(surface, frames))
 
 
-@pytest.mark.parametrize("surface", FORMS)
+@pytest.mark.parametrize("surface", TEXTS)
 def test_half_a_text_is_wrong(surface: str) -> None:
     """A whole answer with half the words, or with another's, is wrong."""
     text = json.dumps(WHOLE[surface])
@@ -192,14 +193,14 @@ def test_an_empty_answer_is_wrong() -> None:
     assert Verdict.WRONG == ruled(answered("chat", b"", stream=True))
 
 
-@pytest.mark.parametrize("surface", FORMS)
+@pytest.mark.parametrize("surface", TEXTS)
 def test_an_error_in_the_dialect_is_honest(surface: str) -> None:
     """A true status with the dialect's error object."""
     assert Verdict.HONEST == ruled(answered(surface, ERRORS[surface], 502))
     assert Verdict.HONEST == ruled(answered(surface, ERRORS[surface], 502, stream=True))
 
 
-@pytest.mark.parametrize("surface", FORMS)
+@pytest.mark.parametrize("surface", TEXTS)
 def test_an_error_in_another_form_is_wrong(surface: str) -> None:
     """A page, an empty body, or the error of another dialect help nobody."""
     other = ERRORS["gemini" if surface != "gemini" else "chat"]
@@ -214,7 +215,7 @@ def test_nginx_speaks_for_a_gateway_that_is_not_there() -> None:
     """Its error has OpenAI's form for everybody."""
     body = {"error": {"message": "…", "type": "api_error", "code": "gateway_unreachable"}, "type": "error"}
 
-    assert {Verdict.HONEST} == {ruled(answered(surface, body, 502)) for surface in FORMS}
+    assert {Verdict.HONEST} == {ruled(answered(surface, body, 502)) for surface in TEXTS}
 
 
 def test_the_status_of_googles_error_is_said_twice() -> None:
@@ -245,7 +246,7 @@ def test_a_400_needs_a_reason(model: str | None, began: float, verdict: Verdict)
     assert verdict == ruled(answered("chat", ERRORS["chat"], 400), faults=faults)
 
 
-@pytest.mark.parametrize("surface", FORMS)
+@pytest.mark.parametrize("surface", TEXTS)
 @pytest.mark.parametrize("count", range(4))
 def test_an_error_event_after_the_beginning_is_honest(surface: str, count: int) -> None:
     """Whatever was sent before, the dialect's own error event ends a stream honestly."""
@@ -262,7 +263,7 @@ def test_an_error_event_beside_an_end_is_wrong(surface: str) -> None:
     assert Verdict.WRONG == ruled(streamed(surface, frames))
 
 
-@pytest.mark.parametrize("surface", FORMS)
+@pytest.mark.parametrize("surface", TEXTS)
 def test_an_error_event_after_other_words_is_wrong(surface: str) -> None:
     """What was said before must be the beginning of the answer."""
     frames = [STREAMS[surface][1], event(FAILED[surface])]
@@ -270,7 +271,7 @@ def test_an_error_event_after_other_words_is_wrong(surface: str) -> None:
     assert Verdict.WRONG == ruled(streamed(surface, frames))
 
 
-@pytest.mark.parametrize("surface", FORMS)
+@pytest.mark.parametrize("surface", TEXTS)
 def test_an_error_event_of_another_dialect_is_wrong(surface: str) -> None:
     """A caller's client would not know it for an error."""
     assert Verdict.WRONG == ruled(streamed(surface, [event({"error": {"reason": "no"}})]))
@@ -290,7 +291,7 @@ def test_a_malformed_frame_is_wrong() -> None:
         (AT + 0.1, AT + 1, Verdict.WRONG),
     ],
 )
-@pytest.mark.parametrize("surface", FORMS)
+@pytest.mark.parametrize("surface", TEXTS)
 def test_a_cut_connection_is_forgiven_only_at_a_blow(
     surface: str, began: float, until: float, verdict: Verdict
 ) -> None:

@@ -41,6 +41,7 @@ SAMPLES = [
     {"at": at, "cpu_percent": percent, "rss": 50 * 2**20, "pss": None}
     for at, percent in ((0, None), (1, 40.0), (2, 60.0))
 ]
+TRACES = {"files": 50, "memory": 2**20, "counted": 0, "upstream": 0}
 DOCUMENTS: dict[str, dict[str, Any]] = {
     "load": {"options": {"surface": "chat"}, "measured": measured(streams=True)},
     "run": {
@@ -62,18 +63,43 @@ DOCUMENTS: dict[str, dict[str, Any]] = {
         "samples": SAMPLES,
         "summary": {"rss": {"mean": 2**20, "max": 2**20, "last": 2**20}},
     },
+    "chaos": {
+        "started_at": "2026-01-02T03:04:05+00:00",
+        "options": {"seconds": 60.0, "rate": 60.0, "seed": 1},
+        "requests": 3600,
+        "verdicts": {"right": 3599, "WRONG": 1},
+        "disorder": {"worker killed": 7},
+        "before": TRACES,
+        "after": TRACES,
+    },
+    "soak": {
+        "started_at": "2026-01-02T03:04:05+00:00",
+        "options": {"seconds": 1800.0, "rate": 60.0, "seed": 1},
+        "requests": 108000,
+        "verdicts": {"left by the caller": 8000},
+        "bound": 17.0,
+        "workers": {
+            "11": {"first": 2**20, "last": 2**20, "files": [50, 51], "kib_per_minute": 1.0,
+                   "interval": [0.5, 1.5], "verdict": "flat"},
+        },
+        "samples": {"11": [[0.0, 2**20, 50], [1800.0, 2**20, 51]]},
+    },
 }  # fmt: skip
 ROWS = {
     "load": "| chat | 100 | 1 | 0 |",
     "run": "| health | mean | 60 | 50 | **missed** |",
     "replay": "| 200 | 503 | 1 |",
     "resources": "| rss | 1.0 MiB | 1.0 MiB | 1.0 MiB |",
+    "chaos": "| 3600 requests | 3599 | 1 |",
+    "soak": "| worker 1 | 1.0 MiB | 1.0 MiB | +1.0 (+0.5 to +1.5) | 50 → 51 | flat |",
 }
 PICTURES = {
     "load": {"percentiles", "latency", "first_byte", "ttft", "throughput"},
     "run": {"percentiles", "latency", "throughput"},
     "replay": {"percentiles", "latency", "throughput"},
     "resources": {"resources"},
+    "chaos": set(),
+    "soak": {"memory"},
 }
 
 

@@ -7,10 +7,20 @@ from pathlib import Path
 
 import pytest
 
+from perf.monitor import Reading, Sampler
 from perf.slope import BOUND, Sample, Slope, blocks, fit
-from perf.soak import draw, grown, told
+from perf.soak import draw, grown, told, watched
 
 MINUTES = 30
+
+
+class Steady:
+    """A worker that never changes."""
+
+    name = "pid 11"
+
+    def read(self) -> Reading:
+        return Reading(rss=80, fds=9)
 
 
 def samples(kib_per_minute: float, *, noise: float = 0.0, steps: float = 0.0) -> list[Sample]:
@@ -90,10 +100,22 @@ def test_the_warm_up_does_not_count() -> None:
     assert [50, 50] == worker["files"]
 
 
+def test_a_worker_is_watched_to_the_end() -> None:
+    """Its samples are time, memory and open files."""
+    sampler = Sampler(Steady())
+    sampler.sample()
+
+    assert [(0.0, 80, 9)] == [(round(at), *sizes) for at, *sizes in watched(sampler)]
+
+
 def test_a_worker_that_ended_is_told() -> None:
-    """Its memory cannot have been flat to the end."""
-    with pytest.raises(ValueError, match="ended"):
-        grown(samples(0.0)[:20], MINUTES * 60)
+    """Its memory cannot have been flat to the end, however well the samples until then fit."""
+    sampler = Sampler(Steady())
+    sampler.sample()
+    sampler.ended = "pid 11 has ended"
+
+    with pytest.raises(ValueError, match="pid 11 has ended during the run"):
+        watched(sampler)
 
 
 def test_the_result_is_told_and_drawn(tmp_path: Path) -> None:

@@ -68,7 +68,10 @@ class FakeStream(UpstreamStream):
         self.peeks: int | None = None
         """After how many reads the time for peeking is over."""
 
-    async def read(self) -> bytes:
+    async def read(self) -> bytes | None:
+        if self.peeks is not None and self.reads >= self.peeks:
+            self.peeks = None
+            return None
         self.reads += 1
         if self.reads > 1:
             await self.gate.wait()
@@ -77,12 +80,6 @@ class FakeStream(UpstreamStream):
         if self.then is not None:
             raise self.then
         return b""
-
-    async def peek(self) -> bytes | None:
-        if self.peeks is not None and self.reads >= self.peeks:
-            self.peeks = None
-            return None
-        return await self.read()
 
     def began(self) -> None:
         self.content += 1
@@ -93,7 +90,7 @@ class FakeStream(UpstreamStream):
     async def read_error(self) -> bytes:
         return b"".join(self.pieces)
 
-    async def close(self) -> None:
+    async def aclose(self) -> None:
         self.closed += 1
 
     async def finish(self) -> None:

@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from services.answers import MAX_PENDING, AnswerCache
-from services.stores import MemoryCache, RedisOptions, redis_cache
+from services.stores import Guard, MemoryCache, RedisOptions, redis_cache
 from tests import fixtures_redis
 from tests.fixtures_redis import RedisServer
 from tests.services.fakes import FakeClock, settle
@@ -196,11 +196,12 @@ class TestWithRedis:
         self, cache: AnswerCache[Stored], redis_server: RedisServer
     ) -> None:
         """What one process stores in Redis, another finds there."""
-        await cache.put(KEY, Stored(b"\x00\xff"))
         options = RedisOptions(redis_server.host, redis_server.port)
         other = AnswerCache(
             redis_cache(options, namespace="t"), Stored, ttl_seconds=300, max_answer_bytes=100
         )
+        cache.guard = other.guard = Guard("patient", call_seconds=5)  # the first call connects
+        await cache.put(KEY, Stored(b"\x00\xff"))
 
         assert Stored(b"\x00\xff") == await other.get(KEY)
         await other.aclose()

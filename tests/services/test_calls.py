@@ -54,7 +54,7 @@ def test_the_story_of_an_answer() -> None:
         stream=True,
         reply=reply(upstream_id="u", answer=Answer(b"the text", Usage(3, 4, 7), "stop")),
     )
-    told.first_byte_at = told.started + 0.5
+    told.first_token_at = told.started + 0.5
     story = told.story()
 
     assert {

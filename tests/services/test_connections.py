@@ -78,7 +78,9 @@ async def test_requests_one_after_the_other_share_a_connection(server: RawUpstre
     server.script(*[answer(), stream(b"one")] * 250, answer())
     for _ in range(250):
         await send(client, server.url)
-        async with await client.open(server.url, b"", b"", request_id="r", limits=PATIENT) as upstream:
+        async with contextlib.aclosing(
+            await client.open(server.url, b"", b"", request_id="r", limits=PATIENT)
+        ) as upstream:
             while await upstream.read():
                 pass
 

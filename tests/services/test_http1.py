@@ -111,7 +111,7 @@ async def test_a_response_does_not_depend_on_where_its_bytes_are_cut(name: str, 
 
     assert (200, b"up-1", b"one0123456789", name != "until close") == (
         connection.status,
-        connection.fields[b"x-request-id"],
+        connection.field(b"x-request-id"),
         connection.body(),
         connection.reusable,
     )
@@ -183,9 +183,10 @@ async def test_a_kept_connection_starts_afresh() -> None:
     wire.feed(b"HTTP/1.1 404 X\r\ncontent-length: 2\r\n\r\nno")
     await task
 
-    assert (404, {b"content-length": b"2"}, b"no") == (
+    assert (404, b"2", b"", b"no") == (
         connection.status,
-        connection.fields,
+        connection.field(b"content-length"),
+        connection.field(b"x-request-id"),
         connection.body(),
     )
 
@@ -203,7 +204,9 @@ UNREADABLE = {
     "a huge field": b"HTTP/1.1 200 OK\r\nx: " + b"y" * MAX_HEAD_BYTES,
     "many fields": b"HTTP/1.1 200 OK\r\n" + b"x: y\r\n" * (MAX_HEAD_BYTES // 6) + b"\r\n",
     "endless interim ones": b"HTTP/1.1 102 X\r\n\r\n" * 5_000,
-    "a huge trailer": CHUNKED[:-2] + b"x: y\r\n" * (MAX_HEAD_BYTES // 6),
+    "a huge trailer": CHUNKED[:-2]
+    + b"".join(b"x%d: y\r\n" % n for n in range(MAX_HEAD_BYTES // 6))
+    + b"\r\n",
 }
 
 

@@ -73,7 +73,7 @@ async def test_closing_writes_the_last_counts(logged: list[Any]) -> None:
     """A worker that stops loses none."""
     journal = Journal()
     journal.close_call(call())
-    assert metrics._sums
+    assert metrics._counting
     await journal.close()
 
-    assert not metrics._sums
+    assert not metrics._counting

@@ -69,7 +69,7 @@ async def test_an_answer_is_counted_once(request: pytest.FixtureRequest) -> None
         Delta("gen_ai_client_token_usage_total", model="gpt-4o", kind="input"),
         Delta("gen_ai_client_token_usage_total", model="gpt-4o", kind="output"),
     ]
-    metrics.count(call(surface, first_byte_at=time.perf_counter()))
+    metrics.count(call(surface, first_token_at=time.perf_counter()))
 
     assert [1, 1, 1, 3, 4] == [one() for one in series]
 
@@ -150,7 +150,7 @@ async def test_counts_are_written_by_themselves(monkeypatch: pytest.MonkeyPatch)
     """Within the flush interval, without anybody asking."""
     monkeypatch.setattr(metrics, "_FLUSH_SECONDS", 0.001)
     metrics.count(call("chat"))
-    await until(lambda: not metrics._sums)
+    await until(lambda: not metrics._counting)
 
     assert None is metrics._timer
 
@@ -158,10 +158,12 @@ async def test_counts_are_written_by_themselves(monkeypatch: pytest.MonkeyPatch)
 async def test_a_burst_is_written_early(monkeypatch: pytest.MonkeyPatch) -> None:
     """What waits in memory is bounded."""
     monkeypatch.setattr(metrics, "_MAX_SAMPLES", 10)
-    for _ in range(200):
+    for _ in range(205):
         metrics.count(call("chat"))
+        metrics.count_overhead(call("chat"), 1.0)
 
-    assert len(metrics._samples) <= 11
+    assert [5] == [len(one.durations) for one in metrics._counting]
+    assert [5] == [len(values) for values in metrics._samples.values()]
     assert metrics._timer is not None
     metrics._timer.cancel()
 

@@ -16,7 +16,7 @@ from services.translation.callers.chat_answer import render
 from services.translation.callers.chat_messages import read_messages
 from services.translation.callers.chat_parts import CacheControl, mark
 from services.translation.callers.chat_writer import ChatWriter
-from services.translation.callers.decoding import take, take_settings, take_whole, unknown
+from services.translation.callers.decoding import Form, take, take_settings, take_whole, unknown
 from services.translation.callers.envelopes import openai_error
 from services.translation.capabilities import CHAT
 from services.translation.conversation import (
@@ -42,9 +42,16 @@ class _Function(msgspec.Struct):
     cache_control: CacheControl | None = None
 
 
+class Grammar(msgspec.Struct):
+    """What the input of a custom tool has to fit."""
+
+    syntax: str = ""
+    definition: str = ""
+
+
 class _Format(msgspec.Struct):
     type: str
-    grammar: Any = None
+    grammar: Grammar | None = None
 
 
 class _Custom(msgspec.Struct):
@@ -116,29 +123,26 @@ class _StreamOptions(msgspec.Struct):
 
 
 _Decoder = msgspec.json.Decoder
-_TOOLS = _Decoder(list[_FunctionTool | _CustomTool])
-_FUNCTIONS = _Decoder(list[_Function])
-_CHOICE: _Decoder[Any] = _Decoder(
-    Literal["none", "auto", "required"] | _NamedFunction | _NamedCustom | _AllowedTools
-)
-_FUNCTION_CALL: _Decoder[Any] = _Decoder(Literal["none", "auto"] | _Name)
-_FORMAT: _Decoder[Any] = _Decoder(_Text | _JsonObject | _JsonSchema)
-_STREAM_OPTIONS = _Decoder(_StreamOptions)
-_FLAG, _WORD, _OBJECT, _ANYTHING = _Decoder(bool), _Decoder(str), _Decoder(dict[str, Any]), _Decoder()
+_TOOLS: Form[list[_FunctionTool | _CustomTool]] = Form(list[_FunctionTool | _CustomTool])
+_FUNCTIONS: Form[list[_Function]] = Form(list[_Function])
+_CHOICE: Form[Any] = Form(Literal["none", "auto", "required"] | _NamedFunction | _NamedCustom | _AllowedTools)
+_FUNCTION_CALL: Form[Any] = Form(Literal["none", "auto"] | _Name)
+_FORMAT: Form[_Text | _JsonObject | _JsonSchema] = Form(_Text | _JsonObject | _JsonSchema)
+_STREAM_OPTIONS: Form[_StreamOptions] = Form(_StreamOptions)
+_FLAG, _WORD, _OBJECT = _Decoder(bool), _Decoder(str), _Decoder(dict[str, Any])
 
 LIMIT: msgspec.json.Decoder[int] = _Decoder(Annotated[int, msgspec.Meta(ge=1)])
 """Of a number of tokens."""
 
-# Settings without a type of their own: the rules in `catalogue.toml` drop or refuse them.
-_RULED = ("web_search_options", "audio", "modalities", "prompt_cache_retention")
-_SETTINGS = tuple(name for name in SETTINGS if name != "truncation")
-_KNOWN = frozenset(
+_SETTINGS = SETTINGS.keys() - {"truncation"}
+_RARE = frozenset(
     {
-        "model", "messages", "tools", "tool_choice", "functions", "function_call", "parallel_tool_calls",
-        "max_tokens", "max_completion_tokens", "reasoning_effort", "response_format", "stream",
-        "stream_options", "orchestration", *_RULED, *_SETTINGS,
+        "tools", "tool_choice", "functions", "function_call", "parallel_tool_calls", "max_completion_tokens",
+        "reasoning_effort", "response_format", "stream_options", "orchestration",
     }
 )  # fmt: skip
+"""What most short requests have nothing of."""
+_KNOWN = frozenset({"model", "messages", "max_tokens", "stream", *_RARE, *_SETTINGS})
 
 _OTHER_NAMES = {"max_tokens": "max_completion_tokens", "tools": "functions", "tool_choice": "function_call"}
 MODES = {"none": ToolChoice("none"), "auto": ToolChoice("auto"), "required": ToolChoice("any")}
@@ -151,42 +155,42 @@ def parse(body: Fields) -> Conversation:
     """Return what the caller asks. Raises BadRequest naming the field."""
     dropped = list(unknown(body, _KNOWN))
     system, turns = read_messages(body, dropped)
+    members = {} if _RARE.isdisjoint(body) else _rare(body, dropped)
+    members.setdefault("max_tokens", take(body, "max_tokens", LIMIT))
+    return Conversation(
+        turns=turns,
+        system=system,
+        settings=take_settings(body, _SETTINGS),
+        dropped=tuple(dict.fromkeys(dropped)),
+        **members,
+    )
+
+
+def _rare(body: Fields, dropped: list[str]) -> dict[str, Any]:
+    """Return the members of the conversation that the `_RARE` fields are for."""
     names = {name: own for name, own in _OTHER_NAMES.items() if present(body.get(own, ABSENT))}
     legacy = "tools" in names
     tools = _legacy_tools(body, dropped) if legacy else _tools_of(body, dropped)
     tools, choice = _chosen(body, tools, dropped)
     if "max_tokens" in names and present(body.get("max_tokens", ABSENT)):
         dropped.append("max_tokens")
-    return Conversation(
-        turns=turns,
-        system=system,
-        tools=tools,
-        tool_choice=choice,
-        parallel_tools=False if legacy else take(body, "parallel_tool_calls", _FLAG),
-        max_tokens=take(body, names.get("max_tokens", "max_tokens"), LIMIT),
-        reasoning=_reasoning(body),
-        output=_output(body, dropped),
-        settings=_settings(body),
-        names=names,
-        orchestration=take(body, "orchestration", _OBJECT),
-        wants_usage=wants_usage(body, dropped),
-        dropped=tuple(dropped),
-    )
+    return {
+        "tools": tools,
+        "tool_choice": choice,
+        "parallel_tools": False if legacy else take(body, "parallel_tool_calls", _FLAG),
+        "max_tokens": take(body, names.get("max_tokens", "max_tokens"), LIMIT),
+        "reasoning": _reasoning(body),
+        "output": _output(body, dropped),
+        "names": names,
+        "orchestration": take(body, "orchestration", _OBJECT),
+        "wants_usage": wants_usage(body, dropped),
+    }
 
 
 def wants_usage(body: Fields, dropped: list[str]) -> bool:
     """Whether a stream is to tell its usage. Raises BadRequest."""
     options = take_whole(body, "stream_options", _STREAM_OPTIONS, dropped)
     return bool(options and options.include_usage)
-
-
-def _settings(body: Fields) -> dict[str, Any]:
-    settings = take_settings(body, _SETTINGS)
-    for name in _RULED:
-        asked = take(body, name, _ANYTHING)
-        if asked is not None:
-            settings[name] = asked
-    return settings
 
 
 def _reasoning(body: Fields) -> Reasoning | None:
@@ -210,21 +214,25 @@ def _output(body: Fields, dropped: list[str]) -> OutputFormat | None:
 
 def _tools_of(body: Fields, dropped: list[str]) -> tuple[Tool, ...]:
     asked = take_whole(body, "tools", _TOOLS, dropped)
-    if not asked:
-        return ()
-    dropped += (
-        f"tools[{n}].custom.format"
-        for n, tool in enumerate(asked)
-        if isinstance(tool, _CustomTool) and tool.custom.format and tool.custom.format.type != "text"
-    )
-    return tuple(_tool(tool) for tool in asked)
+    return tuple(_tool(tool, dropped) for tool in asked or ())
 
 
-def _tool(tool: _FunctionTool | _CustomTool) -> Tool:
+def _tool(tool: _FunctionTool | _CustomTool, dropped: list[str]) -> Tool:
     if isinstance(tool, _FunctionTool):
         return _function(tool.function, tool.cache_control or tool.function.cache_control)
-    custom, cache = tool.custom, mark(tool.cache_control)
-    return Tool(custom.name, custom.description or "", cache=cache, freeform=True)
+    custom, form = tool.custom, tool.custom.format or _Format("text")
+    if form.type != "text":
+        dropped.append("tools.custom.format")
+    description = described(custom.description, form.grammar)
+    return Tool(custom.name, description, cache=mark(tool.cache_control), freeform=True)
+
+
+def described(description: str | None, grammar: Grammar | None) -> str:
+    """Return the description of a custom tool. A grammar becomes a part of it: nobody enforces it."""
+    rule = ""
+    if grammar is not None and grammar.definition:
+        rule = f"The input has to fit this {grammar.syntax} grammar:\n{grammar.definition}"
+    return "\n\n".join(filter(None, (description, rule)))
 
 
 def _function(function: _Function, control: CacheControl | None) -> Tool:

@@ -32,19 +32,24 @@ FINISH_REASONS: Mapping[StopReason, str] = {
 }
 
 
-def usage_of(tokens: Tokens) -> dict[str, Any]:
-    """Return OpenAI's usage object."""
-    prompt = tokens.prompt
-    return {
-        "prompt_tokens": prompt,
-        "completion_tokens": tokens.output,
-        "total_tokens": prompt + tokens.output,
-        "prompt_tokens_details": {
-            "cached_tokens": tokens.cache_read,
-            "cache_write_tokens": tokens.cache_write,
-        },
-        "completion_tokens_details": {"reasoning_tokens": tokens.reasoning},
-    }
+_USAGE = (
+    b'{"prompt_tokens":%d,"completion_tokens":%d,"total_tokens":%d,'
+    b'"prompt_tokens_details":{"cached_tokens":%d,"cache_write_tokens":%d},'
+    b'"completion_tokens_details":{"reasoning_tokens":%d}}'
+)
+
+
+def usage_of(tokens: Tokens) -> bytes:
+    """Return OpenAI's usage object, encoded."""
+    prompt, output = tokens.prompt, tokens.output
+    return _USAGE % (
+        prompt,
+        output,
+        prompt + output,
+        tokens.cache_read,
+        tokens.cache_write,
+        tokens.reasoning,
+    )
 
 
 # --- parts that both forms have ------------------------------------------------------------------------
@@ -54,7 +59,8 @@ class Habits:
     """What the caller's tools ask of the form of their calls."""
 
     def __init__(self, conversation: Conversation) -> None:
-        self.freeform = frozenset(tool.name for tool in conversation.tools if tool.freeform)
+        tools = conversation.tools
+        self.freeform = frozenset(tool.name for tool in tools if tool.freeform) if tools else frozenset()
         self.legacy = conversation.name_of("tools") == "functions"
 
     def finish_reason(self, reason: StopReason) -> str:
@@ -94,25 +100,23 @@ def proof_of(block: Thinking | Redacted) -> dict[str, Any]:
 # --- whole -------------------------------------------------------------------------------------------
 
 
+_WHOLE = (
+    b'{"id":"chatcmpl-%b","object":"chat.completion","created":%d,"model":%b,"choices":[{"index":0,'
+    b'"message":%b,"logprobs":null,"finish_reason":"%b"}],"usage":%b}'
+)
+
+
 def render(events: Sequence[Event], info: ReplyInfo) -> bytes:
     """Return a `chat.completion` object."""
     whole = collect(events)
     habits = Habits(info.conversation)
-    choice = {
-        "index": 0,
-        "message": _message(whole, habits),
-        "logprobs": None,
-        "finish_reason": habits.finish_reason(whole.stop.reason),
-    }
-    return _encode(
-        {
-            "id": f"chatcmpl-{info.id}",
-            "object": "chat.completion",
-            "created": info.created,
-            "model": info.model,
-            "choices": [choice],
-            "usage": usage_of(whole.tokens),
-        }
+    return _WHOLE % (
+        info.id.encode(),
+        info.created,
+        _encode(info.model),
+        _encode(_message(whole, habits)),
+        habits.finish_reason(whole.stop.reason).encode(),
+        usage_of(whole.tokens),
     )
 
 

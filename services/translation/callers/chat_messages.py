@@ -24,7 +24,7 @@ from services.translation.callers.chat_parts import (
     marked,
     texts,
 )
-from services.translation.callers.decoding import take_whole
+from services.translation.callers.decoding import Form, take_whole
 from services.translation.conversation import (
     Block,
     Document,
@@ -42,12 +42,18 @@ from services.translation.signatures import unseal
 # --- the form ----------------------------------------------------------------------------------------
 
 
-class _ThinkingBlock(msgspec.Struct, tag_field="type", tag="thinking"):
+class _Numbered(msgspec.Struct, kw_only=True, tag_field="type"):
+    """An entry of a list; of one that was put together from a stream the number may still be there."""
+
+    index: Any = None
+
+
+class _ThinkingBlock(_Numbered, tag="thinking"):
     thinking: str = ""
     signature: str | None = None
 
 
-class _RedactedBlock(msgspec.Struct, tag_field="type", tag="redacted_thinking"):
+class _RedactedBlock(_Numbered, tag="redacted_thinking"):
     data: str
 
 
@@ -69,7 +75,7 @@ class _Extra(msgspec.Struct):
     google: _Google | None = None
 
 
-class _Call(msgspec.Struct, kw_only=True, tag_field="type"):
+class _Call(_Numbered, kw_only=True):
     id: str
     extra_content: _Extra | None = None
     cache_control: CacheControl | None = None
@@ -121,7 +127,7 @@ class _FunctionResult(_Message, tag="function"):
 
 _AnyMessage = _System | _Developer | _User | _Assistant | _Tool | _FunctionResult
 
-_MESSAGES: msgspec.json.Decoder[list[_AnyMessage]] = msgspec.json.Decoder(list[_AnyMessage])
+_MESSAGES: Form[list[_AnyMessage]] = Form(list[_AnyMessage])
 
 
 # --- to the pivot ------------------------------------------------------------------------------------
@@ -139,12 +145,12 @@ def read_messages(body: Fields, dropped: list[str]) -> tuple[tuple[Text, ...], t
     system: list[Text] = []
     turns: list[Turn] = []
     for n, message in enumerate(messages):
+        if message.name and not isinstance(message, _FunctionResult):
+            dropped.append("messages.name")
         if isinstance(message, _System) and not turns:
             system += _system(message)
         else:
             turns.append(reading.turn(message, n))
-    if any(one.name and not isinstance(one, _FunctionResult) for one in messages):
-        dropped.append("messages.name")
     return tuple(system), tuple(turns)
 
 
@@ -158,10 +164,12 @@ class _Reading:
         """Return what the message says; a turn without blocks when that is nothing."""
         place = f"messages[{number}]"
         match message:
+            case _User():
+                return Turn(
+                    "user", marked(blocks(message.content, f"{place}.content"), message.cache_control)
+                )
             case _System():
                 return Turn("system", _system(message))
-            case _User(content=content):
-                return Turn("user", marked(blocks(content, place), message.cache_control))
             case _Assistant():
                 return Turn("assistant", marked(self._assistant(message, number), message.cache_control))
             case _Tool():
@@ -173,7 +181,7 @@ class _Reading:
         place = f"messages[{number}]"
         if message.audio is not None:
             raise BadRequest("SAP AI Core keeps no audio answers to go on from", param=f"{place}.audio")
-        said = (*blocks(message.content or "", place), *texts(message.refusal or ""))
+        said = (*blocks(message.content or "", f"{place}.content"), *texts(message.refusal or ""))
         out: list[Block] = [*_thoughts(message), *said]
         out += [_use(call) for call in message.tool_calls or ()]
         if message.function_call is not None:
@@ -195,7 +203,8 @@ def _system(message: _System) -> tuple[Text, ...]:
 
 
 def _result(message: _Tool, place: str) -> ToolResult:
-    content = tuple(one for one in blocks(message.content, place) if isinstance(one, Text | Image | Document))
+    said = blocks(message.content, f"{place}.content")
+    content = tuple(one for one in said if isinstance(one, Text | Image | Document))
     return ToolResult(message.tool_call_id, content, cache=mark(message.cache_control))
 
 

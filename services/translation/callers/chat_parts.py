@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 import msgspec
@@ -16,14 +16,16 @@ from services.errors import BadRequest
 from services.translation.conversation import Audio, Block, CacheMark, Document, Image, Text
 
 B = TypeVar("B", bound=Block)
+P = TypeVar("P")
 
 # --- the form ----------------------------------------------------------------------------------------
 
 
 class CacheControl(msgspec.Struct):
-    """Anthropic's cache mark, as an extension."""
+    """Anthropic's cache mark, as an extension. It has one type."""
 
     ttl: str | None = None
+    type: Any = None
 
 
 class Breakpoint(msgspec.Struct):
@@ -96,10 +98,13 @@ def texts(content: str) -> tuple[Text, ...]:
 
 
 def blocks(content: str | Iterable[AnyPart], place: str) -> tuple[Block, ...]:
-    """Return the content of the message at `place`, without empty text. Raises BadRequest."""
-    if isinstance(content, str):
-        return texts(content)
-    said = (_block(part, f"{place}.content[{n}]") for n, part in enumerate(content))
+    """Return the content that stands at `place`, without empty text. Raises BadRequest."""
+    return texts(content) if isinstance(content, str) else read_parts(content, place, _block)
+
+
+def read_parts(parts: Iterable[P], place: str, read: Callable[[P, str], B]) -> tuple[B, ...]:
+    """Return the parts as `read` has them, without empty text."""
+    said = (read(part, f"{place}[{n}]") for n, part in enumerate(parts))
     return tuple(one for one in said if not (isinstance(one, Text) and not one.text))
 
 

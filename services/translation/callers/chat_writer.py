@@ -54,7 +54,7 @@ class ChunkWriter:
         self.ended = True
         if not self._wants_usage:
             return frame(DONE)
-        usage = self._head + b',"choices":[],"usage":' + _encode(usage_of(self._tokens)) + b"}\n\n"
+        usage = self._head + b',"choices":[],"usage":' + usage_of(self._tokens) + b"}\n\n"
         return usage + frame(DONE)
 
     def fail(self, error: GatewayError) -> bytes:

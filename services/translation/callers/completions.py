@@ -94,7 +94,7 @@ def render(events: Sequence[Event], info: ReplyInfo) -> bytes:
             "created": info.created,
             "model": info.model,
             "choices": [_choice(whole.text + whole.refusal, whole.stop.reason)],
-            "usage": usage_of(whole.tokens),
+            "usage": msgspec.Raw(usage_of(whole.tokens)),
         }
     )
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Mapping
-from functools import cache
-from typing import Any, TypeVar
+from functools import cache, reduce
+from operator import or_
+from types import UnionType
+from typing import Any, Generic, TypeVar, Union, get_args, get_origin
 
 import msgspec
 
@@ -23,29 +25,82 @@ _KINDS: Mapping[str, Any] = {**SETTINGS, "stop": str | list[str]}
 _SETTINGS = {name: msgspec.json.Decoder(kind) for name, kind in _KINDS.items()}
 
 
+class Form(Generic[T]):
+    """What a member may hold, in two readings: by `decoder`, and by one that takes no unknown members.
+
+    What the strict one takes is whole; only where it refuses is there something to look for.
+    """
+
+    def __init__(self, kind: Any) -> None:
+        self.decoder: msgspec.json.Decoder[T] = msgspec.json.Decoder(kind)
+        self.strict: msgspec.json.Decoder[T] = msgspec.json.Decoder(_strict(kind))
+
+
+def _strict(kind: Any) -> Any:
+    """Return the type with forms in it that refuse what they do not know."""
+    if get_origin(kind) is list:
+        return list[_strict(get_args(kind)[0])]  # type: ignore[misc]
+    if get_origin(kind) in (Union, UnionType):
+        return reduce(or_, map(_strict, get_args(kind)))
+    return _twin(kind) if isinstance(kind, type) and issubclass(kind, msgspec.Struct) else kind
+
+
+@cache
+def _twin(form: type[msgspec.Struct]) -> type[msgspec.Struct]:
+    """Return a strict subclass, so that all who know the form know it, too."""
+    config = form.__struct_config__
+    members = [
+        (
+            one.name,
+            _strict(one.type),
+            # One of the two at most is set.
+            msgspec.field(default=one.default, default_factory=one.default_factory),  # type: ignore[call-overload]
+        )
+        for one in msgspec.structs.fields(form)
+    ]
+    return msgspec.defstruct(
+        form.__name__,
+        members,
+        bases=(form,),
+        tag_field=config.tag_field,
+        tag=config.tag,
+        kw_only=True,  # or members without a default could not follow others
+        forbid_unknown_fields=True,
+    )
+
+
 def take(body: Mapping[str, msgspec.Raw], name: str, decoder: msgspec.json.Decoder[T]) -> T | None:
-    """Return one member, None where it is missing or null.
+    """Return one member, None where it is missing or null. Raises BadRequest as `decoded` does."""
+    raw = body.get(name)
+    return None if raw is None or is_null(raw) else decoded(raw, name, decoder)
+
+
+def take_whole(body: Mapping[str, msgspec.Raw], name: str, form: Form[T], lost: list[str]) -> T | None:
+    """Return one member as `take` does; what stands in it and its form does not know is added to `lost`."""
+    raw = body.get(name)
+    return None if raw is None or is_null(raw) else decoded_whole(raw, name, form, lost)
+
+
+def decoded(raw: msgspec.Raw, place: str, decoder: msgspec.json.Decoder[T]) -> T:
+    """Return what stands at `place`.
 
     Raises BadRequest whose `param` is the place of the fault, such as `messages[2].content[0].type`.
     """
-    raw = body.get(name)
-    if raw is None or is_null(raw):
-        return None
     try:
         return decoder.decode(raw)
     except msgspec.ValidationError as exc:
-        raise _misfit(name, str(exc)) from exc
+        raise _misfit(place, str(exc)) from exc
     except UNREADABLE as exc:
-        raise BadRequest(f"'{name}' cannot be read: {exc}", param=name) from exc
+        raise BadRequest(f"'{place}' cannot be read: {exc}", param=place) from exc
 
 
-def take_whole(
-    body: Mapping[str, msgspec.Raw], name: str, decoder: msgspec.json.Decoder[T], lost: list[str]
-) -> T | None:
-    """Return one member as `take` does; what stands in it and its form does not know is added to `lost`."""
-    taken = take(body, name, decoder)
-    if taken is not None:
-        lost += strangers(body[name], taken, name)
+def decoded_whole(raw: msgspec.Raw, place: str, form: Form[T], lost: list[str]) -> T:
+    """Return what `decoded` does; what its form does not know is added to `lost`, without numbers."""
+    try:
+        return form.strict.decode(raw)
+    except UNREADABLE:
+        taken = decoded(raw, place, form.decoder)
+    lost += strangers(raw, taken, place.partition("[")[0])
     return taken
 
 
@@ -94,9 +149,11 @@ def _misfit(name: str, text: str) -> BadRequest:
     return BadRequest(f"'{place}': {_PLACE.sub('', text)}", param=place)
 
 
-def take_settings(body: Mapping[str, msgspec.Raw], names: Iterable[str]) -> dict[str, Any]:
+def take_settings(body: Mapping[str, msgspec.Raw], names: Collection[str]) -> dict[str, Any]:
     """Return those of the canonical settings that the body has; `stop` is a list. Raises BadRequest."""
-    taken = {name: take(body, name, _SETTINGS[name]) for name in names if name in body}
+    taken = {name: take(body, name, _SETTINGS[name]) for name in body if name in names}
+    if not taken:
+        return taken
     if isinstance(taken.get("stop"), str):
         taken["stop"] = [taken["stop"]]
     return {name: value for name, value in taken.items() if value not in (None, [])}

@@ -7,7 +7,6 @@ without. There is no `[DONE]` (trap 7); the last frame has the finish reason and
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 import msgspec
 
@@ -32,11 +31,10 @@ from services.translation.events import (
     ToolPiece,
     collect,
 )
+from services.translation.fields import Json
 from services.translation.frames import event
 from services.translation.turns import arguments_object
 from services.translation.upstreams.gemini_answer import ORIGIN
-
-JSON = dict[str, Any]
 
 _encode = msgspec.json.encode
 
@@ -157,14 +155,14 @@ def _shows_thoughts(info: ReplyInfo) -> bool:
     return reasoning is None or reasoning.shown is not False
 
 
-def _about(info: ReplyInfo) -> JSON:
+def _about(info: ReplyInfo) -> Json:
     return {"modelVersion": info.model, "responseId": info.id}
 
 
 # --- parts -------------------------------------------------------------------------------------------
 
 
-def _part(block: Text | Thinking | Redacted | ToolUse, *, shown: bool) -> JSON | None:
+def _part(block: Text | Thinking | Redacted | ToolUse, *, shown: bool) -> Json | None:
     if isinstance(block, Text):
         return {"text": block.text}
     if isinstance(block, ToolUse):
@@ -176,26 +174,26 @@ def _part(block: Text | Thinking | Redacted | ToolUse, *, shown: bool) -> JSON |
     return _thought(block.text, block.signature, block.origin, thought=bool(block.text))
 
 
-def _call(use: ToolUse) -> JSON:
+def _call(use: ToolUse) -> Json:
     call = {"id": use.id, "name": use.name, "args": arguments_object(use.arguments)}
     return {"functionCall": call} | ({"thoughtSignature": use.signature} if use.signature else {})
 
 
-def _thought(text: str, signature: str, origin: str, *, thought: bool) -> JSON:
+def _thought(text: str, signature: str, origin: str, *, thought: bool) -> Json:
     """Return a thought; Gemini's own signature without one stands on an empty text, as Gemini sends it."""
-    part: JSON = {"text": text} | ({"thought": True} if thought or origin != ORIGIN else {})
+    part: Json = {"text": text} | ({"thought": True} if thought or origin != ORIGIN else {})
     return part | ({"thoughtSignature": seal(signature, origin)} if signature else {})
 
 
-def _redacted(data: str, origin: str) -> JSON:
+def _redacted(data: str, origin: str) -> Json:
     return {"text": "", "thought": True, "thoughtSignature": seal(data, origin, redacted=True)}
 
 
 # --- the end -----------------------------------------------------------------------------------------
 
 
-def _ending(parts: list[JSON], stop: Stopped, cited: Iterable[Cited], tokens: Tokens | None) -> JSON:
-    candidate: JSON = {
+def _ending(parts: list[Json], stop: Stopped, cited: Iterable[Cited], tokens: Tokens | None) -> Json:
+    candidate: Json = {
         "content": {"role": "model", "parts": parts or [{"text": ""}]},
         "finishReason": _FINISH[stop.reason],
         "index": 0,
@@ -203,15 +201,15 @@ def _ending(parts: list[JSON], stop: Stopped, cited: Iterable[Cited], tokens: To
     chunks = [{"web": _source(one)} for one in cited if one.url or one.title]
     if chunks:
         candidate["groundingMetadata"] = {"groundingChunks": chunks}
-    ending: JSON = {"candidates": [candidate]}
+    ending: Json = {"candidates": [candidate]}
     return ending if tokens is None else ending | {"usageMetadata": _usage(tokens)}
 
 
-def _source(cited: Cited) -> JSON:
+def _source(cited: Cited) -> Json:
     return {name: value for name, value in (("uri", cited.url), ("title", cited.title)) if value}
 
 
-def _usage(tokens: Tokens) -> JSON:
+def _usage(tokens: Tokens) -> Json:
     usage = {
         "promptTokenCount": tokens.prompt,
         "candidatesTokenCount": tokens.output - tokens.reasoning,

@@ -13,7 +13,7 @@ import msgspec
 
 from services.errors import BadRequest
 from services.translation.callers import messages_blocks as sent
-from services.translation.callers.decoding import strangers, take, take_settings, take_whole, unknown
+from services.translation.callers.decoding import Form, strangers, take, take_settings, take_whole, unknown
 from services.translation.callers.envelopes import anthropic_error
 from services.translation.callers.messages_answer import MessagesWriter, render
 from services.translation.conversation import (
@@ -83,13 +83,13 @@ class _OutputConfig(msgspec.Struct):
 
 _decoder = msgspec.json.Decoder
 _integer = _decoder(int)
-_messages = _decoder(list[_Message])
-_system_prompt = _decoder(str | list[sent.TextBlock])
-_tool_list = _decoder(list[_Tool])
-_choice = _decoder(_Choice)
-_thinking = _decoder(_Thinking)
-_format = _decoder(_Format)
-_config = _decoder(_OutputConfig)
+_messages: Form[list[_Message]] = Form(list[_Message])
+_system_prompt: Form[str | list[sent.TextBlock]] = Form(str | list[sent.TextBlock])
+_tool_list: Form[list[_Tool]] = Form(list[_Tool])
+_choice: Form[_Choice] = Form(_Choice)
+_thinking: Form[_Thinking] = Form(_Thinking)
+_format: Form[_Format] = Form(_Format)
+_config: Form[_OutputConfig] = Form(_OutputConfig)
 _texts = _decoder(list[str])
 
 
@@ -166,12 +166,14 @@ def _system(body: Fields, dropped: list[str]) -> tuple[Text, ...]:
 
 
 def _tools(body: Fields, dropped: list[str]) -> tuple[Tool, ...]:
-    tools = take(body, "tools", _tool_list)
+    lost: list[str] = []
+    tools = take_whole(body, "tools", _tool_list, lost)
     if tools is None:
         return ()
     ours = [tool if tool.type in CLIENT_TOOLS else None for tool in tools]
     dropped += (str(tool.type) for tool in tools if tool.type not in CLIENT_TOOLS)
-    dropped += strangers(body["tools"], ours, "tools")
+    if lost:  # in any of them; of those that are left out nothing more is said
+        dropped += strangers(body["tools"], ours, "tools")
     return tuple(_tool(tool, f"tools[{at}]") for at, tool in enumerate(ours) if tool is not None)
 
 

@@ -41,6 +41,7 @@ class _Url(msgspec.Struct, tag="url"):
 
 class _PlainText(msgspec.Struct, tag="text"):
     data: str
+    media_type: Any = None  # there is one
 
 
 class _Content(msgspec.Struct, tag="content"):

@@ -11,8 +11,16 @@ from typing import Any, Literal
 import msgspec
 
 from services.errors import BadRequest
-from services.translation.callers.chat import LIMIT, MODES
-from services.translation.callers.decoding import strangers, take, take_settings, take_whole, unknown
+from services.translation.callers.chat import LIMIT, MODES, Grammar, described
+from services.translation.callers.decoding import (
+    Form,
+    decoded,
+    decoded_whole,
+    take,
+    take_settings,
+    take_whole,
+    unknown,
+)
 from services.translation.callers.envelopes import openai_error
 from services.translation.callers.responses_answer import ENCRYPTED, Asked
 from services.translation.callers.responses_items import read_items
@@ -34,10 +42,8 @@ class _Function(msgspec.Struct, tag_field="type", tag="function"):
     strict: bool | None = None
 
 
-class _Grammar(msgspec.Struct):
+class _Grammar(Grammar):
     type: str = "text"
-    syntax: str = ""
-    definition: str = ""
 
 
 class _Custom(msgspec.Struct, tag_field="type", tag="custom"):
@@ -86,12 +92,12 @@ _flag = msgspec.json.Decoder(bool)
 _labels = msgspec.json.Decoder(dict[str, str])
 _list: msgspec.json.Decoder[list[msgspec.Raw]] = msgspec.json.Decoder(list[msgspec.Raw])
 _kind = msgspec.json.Decoder(_Kind)
-_function = msgspec.json.Decoder(_Function)
-_custom = msgspec.json.Decoder(_Custom)
+_function: Form[_Function] = Form(_Function)
+_custom: Form[_Custom] = Form(_Custom)
 _choice: msgspec.json.Decoder[Any] = msgspec.json.Decoder(Literal["none", "auto", "required"] | _Choice)
-_reasoning = msgspec.json.Decoder(_Reasoning)
-_stream_options = msgspec.json.Decoder(_StreamOptions)
-_text_options = msgspec.json.Decoder(_TextOptions)
+_reasoning: Form[_Reasoning] = Form(_Reasoning)
+_stream_options: Form[_StreamOptions] = Form(_StreamOptions)
+_text_options: Form[_TextOptions] = Form(_TextOptions)
 
 _LOGPROBS = "message.output_text.logprobs"
 _SETTINGS = (
@@ -156,7 +162,7 @@ def parse(body: Fields) -> Asked:
         dropped=(
             *unknown(body, _KNOWN),
             *items.dropped,
-            *tools.dropped,
+            *dict.fromkeys(tools.dropped),
             *lost,
             *(name for name in include if name not in (ENCRYPTED, _LOGPROBS)),
         ),
@@ -247,37 +253,23 @@ class _Tools:
         asked: list[msgspec.Raw] = take(body, "tools", _list) or []
         for n, raw in enumerate(asked):
             place = f"tools[{n}]"
-            kind = _required({place: raw}, place, _kind).type
+            kind = decoded(raw, place, _kind).type
             if kind not in _CALLABLE:
-                self._drop(kind)
+                self.dropped.append(kind)
                 continue
             self.shown.append(raw)
             tools.append(self._custom(raw, place) if kind == "custom" else self._function(raw, place))
         return tools
 
     def _function(self, raw: msgspec.Raw, place: str) -> Tool:
-        tool: _Function = _required({place: raw}, place, _function)
-        self._drop_unknown(raw, tool)
+        tool = decoded_whole(raw, place, _function, self.dropped)
         return Tool(tool.name, tool.description or "", tool.parameters or {}, tool.strict)
 
     def _custom(self, raw: msgspec.Raw, place: str) -> Tool:
-        """Return the tool; a grammar for its input becomes a part of the description: nobody enforces it."""
-        tool: _Custom = _required({place: raw}, place, _custom)
-        self._drop_unknown(raw, tool)
-        description = tool.description or ""
-        if tool.format is not None and tool.format.definition:
-            self._drop("tools.format")
-            rule = f"The input has to fit this {tool.format.syntax} grammar:\n{tool.format.definition}"
-            description = "\n\n".join(filter(None, (description, rule)))
-        return Tool(tool.name, description, freeform=True)
-
-    def _drop_unknown(self, raw: msgspec.Raw, tool: msgspec.Struct) -> None:
-        for name in strangers(raw, tool, "tools"):
-            self._drop(name)
-
-    def _drop(self, name: str) -> None:
-        if name not in self.dropped:
-            self.dropped.append(name)
+        tool = decoded_whole(raw, place, _custom, self.dropped)
+        if tool.format is not None and tool.format.type != "text":
+            self.dropped.append("tools.format")
+        return Tool(tool.name, described(tool.description, tool.format), freeform=True)
 
     def _chosen(self, wanted: str | _Choice | None) -> ToolChoice | None:
         """Return how tools are to be called; a choice among tools that were dropped is dropped with them."""
@@ -286,7 +278,7 @@ class _Tools:
         if not self.callable or (
             isinstance(wanted, _Choice) and wanted.type not in (*_CALLABLE, "allowed_tools")
         ):
-            self._drop("tool_choice")
+            self.dropped.append("tool_choice")
             return None
         if isinstance(wanted, str):
             return MODES[wanted]
@@ -298,26 +290,19 @@ class _Tools:
     def _allowed(self, wanted: _Choice) -> ToolChoice | None:
         names = {one.name for one in wanted.tools if one.type in _CALLABLE}
         if not names:
-            self._drop("tool_choice")
+            self.dropped.append("tool_choice")
             return None
         for n, one in enumerate(wanted.tools):
             if one.type in _CALLABLE:
                 self._check_offered(one.name, f"tool_choice.tools[{n}].name")
             else:
-                self._drop(f"tool_choice.{one.type}")
+                self.dropped.append(f"tool_choice.{one.type}")
         self.callable = tuple(tool for tool in self.callable if tool.name in names)
         return MODES[wanted.mode]
 
     def _check_offered(self, name: str, place: str) -> None:
         if name not in self._offered:
             raise BadRequest(f"'{place}' names a tool that is not offered: '{name}'", param=place)
-
-
-def _required(body: Fields, name: str, decoder: msgspec.json.Decoder[Any]) -> Any:
-    value = take(body, name, decoder)
-    if value is None:
-        raise BadRequest(f"'{name}' must be an object", param=name)
-    return value
 
 
 CALLER = Caller(surface=RESPONSES, parse=parse, render=render, writer=ResponsesWriter, envelope=openai_error)

@@ -8,8 +8,16 @@ from typing import Any, Literal
 import msgspec
 
 from services.errors import BadRequest
-from services.translation.callers.chat_parts import Breakpoint, check_sent, document, image, mark
-from services.translation.callers.decoding import strangers, take
+from services.translation.callers.chat_parts import (
+    Breakpoint,
+    check_sent,
+    document,
+    image,
+    mark,
+    read_parts,
+    texts,
+)
+from services.translation.callers.decoding import Form, decoded, decoded_whole, take
 from services.translation.conversation import (
     Block,
     CacheMark,
@@ -195,41 +203,39 @@ class _Reading:
         self._system: list[Text] = []
         self._turns: list[_Turn] = []
         self._calls: dict[str, _Turn] = {}
-        self._dropped: dict[str, None] = {}
+        self._dropped: list[str] = []
         self._dropped_calls: set[str | None] = set()
 
     def items(self, items: Sequence[msgspec.Raw]) -> Items:
         for n, raw in enumerate(items):
             self._item(raw, f"input[{n}]")
         turns = (Turn(turn.role, tuple(with_call_signatures(turn.blocks))) for turn in self._turns)
-        return Items(tuple(self._system), tuple(turns), tuple(self._dropped))
+        return Items(tuple(self._system), tuple(turns), tuple(dict.fromkeys(self._dropped)))
 
     def _item(self, raw: msgspec.Raw, place: str) -> None:
-        head = _decoded(raw, place, _kind)
+        head = decoded(raw, place, _kind)
         kind = head.type or "message"
         if kind in _OTHERS_TOOLS:
-            self._dropped[kind] = None
+            self._dropped.append(kind)
             self._dropped_calls.add(head.call_id)
             return
         if kind in _REFUSED:
             raise BadRequest(f"'{place}' of type '{kind}' cannot be taken: {_REFUSED[kind]}", param=place)
         if kind not in _ITEMS:
             raise BadRequest(f"'{place}.type' is not known: '{kind}'", param=f"{place}.type")
-        decoder, read = _ITEMS[kind]
-        item = _decoded(raw, place, decoder)
-        self._dropped |= dict.fromkeys(strangers(raw, item, "input"))
-        read(self, item, place)
+        form, read = _ITEMS[kind]
+        read(self, decoded_whole(raw, place, form, self._dropped), place)
 
     def message(self, item: _Message, place: str) -> None:
         blocks = _blocks(item.content, f"{place}.content")
         if item.role in ("user", "assistant"):
             self._say("assistant" if item.role == "assistant" else "user", blocks)
             return
-        texts = [_only_text(block, f"{place}.content[{n}]") for n, block in enumerate(blocks)]
+        said = [_only_text(block, f"{place}.content[{n}]") for n, block in enumerate(blocks)]
         if self._turns:
-            self._say("system", texts)
+            self._say("system", said)
         else:
-            self._system += texts
+            self._system += said
 
     def call(self, item: _Call, place: str) -> None:
         self._called(ToolUse(item.call_id, item.name, item.arguments or "{}"))
@@ -241,7 +247,7 @@ class _Reading:
     def output(self, item: _Output, place: str) -> None:
         """Put the result directly behind its call, wherever it came (trap 32)."""
         if item.call_id in self._dropped_calls:
-            self._dropped["function_call_output"] = None
+            self._dropped.append("function_call_output")
             return
         turn = self._calls.get(item.call_id)
         if turn is None:
@@ -254,7 +260,7 @@ class _Reading:
         after = next(at for at in range(last, -1, -1) if self._turns[at] is turn) + 1
         if after == len(self._turns) or self._turns[after].role != "user":
             self._turns.insert(after, _Turn("user"))
-        self._turns[after].blocks.append(ToolResult(item.call_id, tuple(content)))
+        self._turns[after].blocks.append(ToolResult(item.call_id, content))
 
     def reasoning(self, item: _Reasoning, place: str) -> None:
         thought = _thought(item)
@@ -274,32 +280,21 @@ class _Reading:
 
 
 _Read = Callable[[_Reading, Any, str], None]
-_ITEMS: Mapping[str, tuple[msgspec.json.Decoder[Any], _Read]] = {
-    "message": (msgspec.json.Decoder(_Message), _Reading.message),
-    "function_call": (msgspec.json.Decoder(_Call), _Reading.call),
-    "function_call_output": (msgspec.json.Decoder(_Output), _Reading.output),
-    "custom_tool_call": (msgspec.json.Decoder(_CustomCall), _Reading.custom_call),
-    "custom_tool_call_output": (msgspec.json.Decoder(_Output), _Reading.output),
-    "reasoning": (msgspec.json.Decoder(_Reasoning), _Reading.reasoning),
+_ITEMS: Mapping[str, tuple[Form[Any], _Read]] = {
+    "message": (Form(_Message), _Reading.message),
+    "function_call": (Form(_Call), _Reading.call),
+    "function_call_output": (Form(_Output), _Reading.output),
+    "custom_tool_call": (Form(_CustomCall), _Reading.custom_call),
+    "custom_tool_call_output": (Form(_Output), _Reading.output),
+    "reasoning": (Form(_Reasoning), _Reading.reasoning),
 }
-
-
-def _decoded(raw: msgspec.Raw, place: str, decoder: msgspec.json.Decoder[Any]) -> Any:
-    value = take({place: raw}, place, decoder)
-    if value is None:
-        raise BadRequest(f"'{place}' must be an object", param=place)
-    return value
 
 
 # --- parts -------------------------------------------------------------------------------------------
 
 
-def _blocks(content: str | Sequence[_AnyPart], place: str) -> list[Any]:
-    """Return the content, without empty text, which many upstreams refuse (trap 31)."""
-    if isinstance(content, str):
-        return [Text(content)] if content else []
-    blocks = [_block(part, f"{place}[{n}]") for n, part in enumerate(content)]
-    return [block for block in blocks if not (isinstance(block, Text) and not block.text)]
+def _blocks(content: str | Sequence[_AnyPart], place: str) -> tuple[Text | Image | Document, ...]:
+    return texts(content) if isinstance(content, str) else read_parts(content, place, _block)
 
 
 def _block(part: _AnyPart, place: str) -> Text | Image | Document:

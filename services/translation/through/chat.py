@@ -8,7 +8,6 @@ nobody here knows survive both ways.
 from __future__ import annotations
 
 from collections.abc import Collection
-from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -23,7 +22,7 @@ from services.translation.frames import DONE, event
 from services.translation.replies import Answer, Prepared, Target, Usage
 from services.translation.rules import apply_rules, deterministic, with_defaults
 from services.translation.through.chat_messages import without_extensions
-from services.translation.through.relay import FrameRelay, says_more
+from services.translation.through.relay import FrameRelay, renamed, says_more
 
 _TRUE = msgspec.Raw(b"true")
 _CALLED = "tool_calls"
@@ -126,26 +125,12 @@ def read_answer(body: bytes, *, model: str, finish_fix: bool = False) -> Answer:
         raise error_inside(body)
     if not seen.choices:
         raise UpstreamBroken("the upstream's answer has no choices")
-    body = _named(body, seen.model, model)
+    body = renamed(body, "model", seen.model, model, f.ANSWER)
     reasons = [choice.finish_reason for choice in seen.choices]
     if finish_fix and (wrong := [at for at, one in enumerate(seen.choices) if _mislabelled(one)]):
-        body = _relabelled(body, wrong)
+        body = _relabelled(body, wrong, f.ANSWER)
         reasons = [_CALLED if at in wrong else reason for at, reason in enumerate(reasons)]
     return Answer(body=body, usage=seen.usage, finish_reason=next(filter(None, reasons), ""))
-
-
-def _named(data: bytes, given: str | None, public: str) -> bytes:
-    """Put the public name in place of the upstream's, without decoding the answer where possible."""
-    if given == public:
-        return data
-    if given is not None and data.count(_member(given)) == 1:  # unescaped quotes: not inside a JSON string
-        return data.replace(_member(given), _member(public))
-    return _encode(f.decoded(f.decoder, data, f.ANSWER) | {"model": f.raw(public)})
-
-
-@lru_cache(maxsize=1024)
-def _member(model: str) -> bytes:
-    return b'"model":' + _encode(model)
 
 
 def _mislabelled(choice: _Choice) -> bool:
@@ -154,10 +139,10 @@ def _mislabelled(choice: _Choice) -> bool:
     return choice.finish_reason == "stop" and said is not None and bool(said.tool_calls)
 
 
-def _relabelled(data: bytes, wrong: Collection[int]) -> bytes:
+def _relabelled(data: bytes, wrong: Collection[int], what: str) -> bytes:
     """Return an answer or a frame that says of the choices at these places that calls ended them."""
-    members = f.decoded(f.decoder, data, f.ANSWER)
-    choices = f.decoded(_choices, members["choices"], f.ANSWER)
+    members = f.decoded(f.decoder, data, what)
+    choices = f.decoded(_choices, members["choices"], what)
     for at in wrong:
         choices[at]["finish_reason"] = f.raw(_CALLED)
     return _encode(members | {"choices": f.raw(choices)})
@@ -221,7 +206,7 @@ class ChatRelay(FrameRelay):
             data = self._without_usage(data)
         for at, choice in enumerate(chunk.choices):
             if self._follow(choice):
-                data = _relabelled(data, (at,))
+                data = _relabelled(data, (at,), f.FRAME)
         if self._filter_results is not f.ABSENT:
             data = self._merge_filter_results(data)
         self._last = data = self._renamed(data, chunk)
@@ -258,7 +243,7 @@ class ChatRelay(FrameRelay):
             data = data.replace(b',"usage":null', b"", 1)  # there only because we asked (trap 8)
         if not chunk.model:
             return data
-        return _named(data, chunk.model, self._model)
+        return renamed(data, "model", chunk.model, self._model, f.FRAME)
 
     def _merge_filter_results(self, data: bytes) -> bytes:
         members = f.decoded(f.decoder, data, f.FRAME)

@@ -22,7 +22,7 @@ from services.translation.fields import Fields
 from services.translation.frames import event
 from services.translation.replies import Answer, Prepared, Target, Usage
 from services.translation.rules import apply_rules, deterministic
-from services.translation.through.relay import FrameRelay, says_more
+from services.translation.through.relay import FrameRelay, renamed, says_more
 from services.translation.upstreams.gemini import NO_SIGNATURE, SETTINGS, thinking_config
 from services.translation.upstreams.gemini_answer import (
     PromptFeedback,
@@ -41,7 +41,6 @@ _OWN_NAMES: Mapping[str, str] = {
 }
 """Canonical name of a default → member of `generationConfig`."""
 
-_MODEL_VERSION = (b'"modelVersion":', b'"modelVersion": ')
 _EDITED = (b'"id"', MARK)
 """One of these is in contents that may need an edit."""
 _CALLS = (b'"functionCall"', b'"function_call"')
@@ -186,16 +185,14 @@ class _Seen:
     def __init__(self, model: str) -> None:
         self.usage: Usage | None = None
         self.finish_reason = ""
-        self._model = _encode(model)
-        self._upstream = ""
-        self._renames: tuple[tuple[bytes, bytes], ...] = ()
+        self._model = model
         self._called = False
         self._begun: set[int] = set()
         self._finished: set[int] = set()
 
-    def take(self, data: bytes) -> bytes:
+    def take(self, data: bytes, what: str) -> bytes:
         """Return the answer, or the frame. Raises UpstreamBroken, or the UpstreamError inside it."""
-        response = decoded(data, _response)
+        response = decoded(data, _response, what)
         if f.present(response.error):
             raise error_inside(data)
         if response.usage_metadata is not None:
@@ -204,7 +201,9 @@ class _Seen:
             self.finish_reason = "content_filter"
         for candidate in response.candidates or ():
             self._follow(candidate)
-        return self._renamed(data, response.model_version) if response.model_version else data
+        if not response.model_version:
+            return data
+        return renamed(data, "modelVersion", response.model_version, self._model, what)
 
     def end(self) -> None:
         """Raise UpstreamBroken when a choice has no finish reason."""
@@ -221,22 +220,11 @@ class _Seen:
             reason = stop_reason(candidate.finish_reason)
             self.finish_reason = "tool_calls" if reason == "stop" and self._called else reason
 
-    def _renamed(self, data: bytes, upstream: str) -> bytes:
-        if upstream != self._upstream:
-            self._upstream = upstream
-            self._renames = tuple((name + _encode(upstream), name + self._model) for name in _MODEL_VERSION)
-        for own, public in self._renames:
-            if data.count(own) == 1:  # unescaped quotes: cannot be inside a JSON string
-                return data.replace(own, public)
-        members = f.decoded(f.decoder, data, f.FRAME)
-        members["modelVersion"] = msgspec.Raw(self._model)
-        return _encode(members)
-
 
 def read_answer(body: bytes, *, model: str) -> Answer:
     """Return the caller's answer. Raises UpstreamBroken for what is none, UpstreamError for its error."""
     seen = _Seen(model)
-    answer = seen.take(body)
+    answer = seen.take(body, f.ANSWER)
     seen.end()
     return Answer(body=answer, usage=seen.usage, finish_reason=seen.finish_reason)
 
@@ -271,7 +259,7 @@ class GeminiRelay(FrameRelay):
     def _frame(self, data: bytes) -> bytes:
         if not data:
             return b""
-        out = event(self._seen.take(data))
+        out = event(self._seen.take(data, f.FRAME))
         if not self.began:
             self.began = _begins(data)
         return out

@@ -12,7 +12,7 @@ from services.translation import fields as f
 from services.translation.callers.messages_answer import SSE, STOP_REASONS, Framing
 from services.translation.fields import ABSENT
 from services.translation.replies import Answer, Usage
-from services.translation.through.relay import FrameRelay, says_more
+from services.translation.through.relay import FrameRelay, renamed, says_more
 from services.translation.upstreams.bedrock import reported_in
 
 _START = "the upstream's message_start"
@@ -63,8 +63,10 @@ class _Frame(msgspec.Struct, gc=False):
 class _Message(msgspec.Struct, gc=False):
     type: str = ""
     content: msgspec.Raw = ABSENT
+    model: str | None = None
     stop_reason: str | None = None
     usage: _Count | None = None
+    metrics: msgspec.Raw = msgspec.field(name=_METRICS, default=ABSENT)
 
 
 class _Piece(msgspec.Struct):
@@ -105,16 +107,24 @@ class _Tally:
 
 def read_answer(body: bytes, *, form: Form, model: str) -> Answer:
     """Return the caller's answer. Raises UpstreamBroken for what is none, UpstreamError for its error."""
-    members = f.decoded(f.decoder, body, f.ANSWER)
     seen = f.decoded(_message, body, f.ANSWER)
     if not f.present(seen.content) or not seen.stop_reason:
         raise reported_in(body, f.ANSWER) or UpstreamBroken("the upstream's answer is not complete")
-    members["model"] = f.raw(model)
+    body = renamed(body, "model", seen.model, model, f.ANSWER)
     if not form.metrics:
-        members.pop(_METRICS, None)
+        body = _without_metrics(body, seen.metrics, f.ANSWER)
     tally = _Tally()
     tally.add(seen.usage)
-    return Answer(_encode(members), tally.usage(), _REASONS.get(seen.stop_reason, seen.stop_reason))
+    return Answer(body, tally.usage(), _REASONS.get(seen.stop_reason, seen.stop_reason))
+
+
+def _without_metrics(data: bytes, metrics: msgspec.Raw, what: str) -> bytes:
+    """Return an answer or a frame without Bedrock's own figures, if it has any."""
+    if not len(metrics):
+        return data
+    members = f.decoded(f.decoder, data, what)
+    del members[_METRICS]
+    return _encode(members)
 
 
 # --- stream --------------------------------------------------------------------------------------------
@@ -170,11 +180,7 @@ class MessagesRelay(FrameRelay):
         if frame.type == "message_start":
             data = self._renamed(frame, data)
         self.done = frame.type == "message_stop"
-        if len(frame.metrics) and not self._form.metrics:
-            members = f.decoded(f.decoder, data, f.FRAME)
-            del members[_METRICS]
-            data = _encode(members)
-        return data
+        return data if self._form.metrics else _without_metrics(data, frame.metrics, f.FRAME)
 
     def _renamed(self, frame: _Frame, data: bytes) -> bytes:
         """Put the public name into the message that opens the stream (trap 9)."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -11,9 +11,10 @@ import msgspec
 from services.errors import UpstreamBroken, UpstreamError
 from services.translation import fields as f, turns
 from services.translation.capabilities import ModelFacts
-from services.translation.conversation import Conversation
+from services.translation.conversation import CacheMark, Conversation
 from services.translation.events import Event, Stopped, StopReason, ToolPiece
-from services.translation.faults import error_inside
+from services.translation.faults import error_in
+from services.translation.fields import Json
 from services.translation.structured import emulated
 
 MAX_MARKS = 4
@@ -21,10 +22,12 @@ MAX_MARKS = 4
 
 MARKS_LOST = f"cache marks before the last {MAX_MARKS}"
 
-_SAID = frozenset({"temperature", "top_p", "top_k", "stop", "n", "logprobs", "top_logprobs"})
-"""Settings that go up, or that ask for what is so anyway (rules `one-choice`, `no-logprobs`)."""
+_SAID = frozenset({"temperature", "top_p", "top_k", "stop"})
+"""Settings that go up."""
+_SO_ANYWAY: Mapping[str, Any] = {"n": 1, "logprobs": False, "top_logprobs": 0}
+"""Values that ask for nothing else than what is done."""
 
-# AWS's names for "too fast", as the codes that `error_inside` knows.
+# AWS's names for "too fast", as the codes that `error_in` knows.
 _LIMITS: Mapping[str, str] = {
     "throttlingexception": "throttling_exception",
     "toomanyrequests": "too_many_requests",
@@ -38,6 +41,8 @@ _NAMED = re.compile(r"\s*(\w+Exception|TooManyRequests)\b:?\s*(.*)", re.DOTALL)
 
 def with_hint(conversation: Conversation, facts: ModelFacts) -> Conversation:
     """Return the conversation with a wish for JSON as a line of its system prompt (wire §8.2)."""
+    if conversation.output is None:
+        return conversation
     return emulated(conversation, msgspec.structs.replace(facts, json_schema="hint"))[0]
 
 
@@ -46,12 +51,41 @@ def stop_sequences(conversation: Conversation) -> list[str]:
     return [entry for entry in conversation.settings.get("stop", ()) if entry.strip()]
 
 
-def unsaid(conversation: Conversation, origin: str) -> Iterable[str]:
-    """Yield what neither way can say. `origin` is the one whose thinking goes back."""
-    yield from turns.unsaid(conversation, origin)
-    if len(stop_sequences(conversation)) < len(conversation.settings.get("stop", ())):
-        yield "stop sequences of white space"
-    yield from (name for name in conversation.settings if name not in _SAID)
+def unsaid(conversation: Conversation, origin: str) -> list[str]:
+    """Return what neither way can say. `origin` is the one whose thinking goes back."""
+    lost = turns.unsaid(conversation, origin)
+    settings = conversation.settings
+    if settings:
+        if len(stop_sequences(conversation)) < len(settings.get("stop", ())):
+            lost.append("stop sequences of white space")
+        lost += (
+            name for name, value in settings.items() if name not in _SAID and _SO_ANYWAY.get(name) != value
+        )
+    return lost
+
+
+class Marks:
+    """The cache marks of one request, of which Claude takes a few."""
+
+    def __init__(self) -> None:
+        self._marked: list[Json] = []
+
+    def put(self, part: Json, cache: CacheMark | None) -> Json:
+        """Return the part, with the mark if there is one."""
+        if cache is not None:
+            part["cache_control"] = {"type": "ephemeral"} | ({"ttl": cache.ttl} if cache.ttl else {})
+            self._marked.append(part)
+        return part
+
+    def thinned(self) -> tuple[str, ...]:
+        """Take off the first ones beyond the limit; return what there is to report.
+
+        The last ones stay: each covers everything before it.
+        """
+        surplus = self._marked[:-MAX_MARKS]
+        for part in surplus:
+            del part["cache_control"]
+        return (MARKS_LOST,) if surplus else ()
 
 
 # --- answers -----------------------------------------------------------------------------------------
@@ -86,7 +120,7 @@ def arguments(given: msgspec.Raw) -> list[Event]:
 
 # --- errors inside a 200 (wire §4.3, §6.4, §8.3) -----------------------------------------------------
 
-_document = msgspec.json.Decoder(dict[str, Any])
+_document = msgspec.json.Decoder(Json)
 
 
 def failure(body: bytes) -> UpstreamError:
@@ -102,10 +136,10 @@ def reported_in(data: bytes, what: str) -> UpstreamError | None:
 def exception(name: str, message: str) -> UpstreamError:
     """Return the error for one of AWS's exceptions, such as `throttlingException`."""
     code = _LIMITS.get(name.lower(), name)
-    return error_inside(msgspec.json.encode({"error": {"code": code, "message": message or name}}))
+    return error_in({"error": {"code": code, "message": message or name}})
 
 
-def reported(document: dict[str, Any]) -> UpstreamError | None:
+def reported(document: Json) -> UpstreamError | None:
     """Return the error that a frame or an answer reports, None if it reports none.
 
     It may be an `error` object of Anthropic's or SAP's, a bare `message`, which often opens with the name of
@@ -121,4 +155,4 @@ def reported(document: dict[str, Any]) -> UpstreamError | None:
             return exception(named[1], named[2])
     elif not document.get("error") and not document.get("errors") and document.get("type") != "error":
         return None
-    return error_inside(msgspec.json.encode(document))
+    return error_in(document)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 from services.errors import BadRequest
 from services.translation.capabilities import ModelFacts
@@ -23,10 +22,9 @@ from services.translation.conversation import (
     ToolUse,
     Turn,
 )
+from services.translation.fields import Json
 from services.translation.toolnames import safe
 from services.translation.turns import FILLER, arranged, as_text, chooses_from_nothing, merged, parameters
-
-Json = dict[str, Any]
 
 UNTOLD: Json = {"n": 1, "logprobs": False, "top_logprobs": 0}
 """What the events of an answer have no place for, with the value that asks for nothing."""
@@ -145,8 +143,7 @@ class _Form:
     def _shown(self, result: ToolResult) -> list[Json]:
         """Return what a tool message cannot hold, behind a line that says where it is from."""
         media = [self._part(part) for part in result.content if as_text(part, self._conversation) is None]
-        label = {"type": "text", "text": f"Result of the tool call {result.tool_id}:"}
-        return [label, *media] if media else []
+        return [label(result), *media] if media else []
 
     def _part(self, block: Block) -> Json:
         text = as_text(block, self._conversation)
@@ -165,6 +162,11 @@ class _Form:
         raise BadRequest(
             f"this model takes no input of type '{kind}'", param=self._conversation.name_of("messages")
         )
+
+
+def label(result: ToolResult) -> Json:
+    """Return the line before what a result shows outside of its tool message."""
+    return {"type": "text", "text": f"Result of the tool call {result.tool_id}:"}
 
 
 def _said(parts: list[Json]) -> Json:

@@ -101,6 +101,7 @@ class _Frame(msgspec.Struct):
     metrics: _Metrics | None = msgspec.field(name="amazon-bedrock-invocationMetrics", default=None)
 
 
+_NO_CREATION, _NO_DETAILS = _Creation(), _Details()
 _frame = msgspec.json.Decoder(_Frame)
 _message = msgspec.json.Decoder(_Message)
 
@@ -154,8 +155,8 @@ def _cited(citation: dict[str, Any]) -> Cited:
 
 def _tokens(usage: _Usage) -> Tokens:
     """Return the tokens (wire §8.0). Anthropic's input tokens leave out what the cache read and wrote."""
-    creation = usage.cache_creation or _Creation()
-    details = usage.output_tokens_details or _Details()
+    creation = usage.cache_creation or _NO_CREATION
+    details = usage.output_tokens_details or _NO_DETAILS
     hour = int(creation.ephemeral_1h_input_tokens or 0)
     written = int(usage.cache_creation_input_tokens or 0)
     return Tokens(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -11,7 +12,6 @@ from services.errors import BadRequest, UpstreamError
 from services.translation.capabilities import ModelFacts, beta_flags
 from services.translation.conversation import (
     Block,
-    CacheMark,
     Conversation,
     Document,
     Image,
@@ -25,6 +25,7 @@ from services.translation.conversation import (
     Turn,
 )
 from services.translation.dialects import Sent
+from services.translation.fields import Json
 from services.translation.replies import Target
 from services.translation.signatures import CLAUDE
 from services.translation.turns import (
@@ -35,7 +36,7 @@ from services.translation.turns import (
     image_format,
     parameters,
 )
-from services.translation.upstreams.bedrock import MARKS_LOST, MAX_MARKS, stop_sequences, unsaid, with_hint
+from services.translation.upstreams.bedrock import Marks, stop_sequences, unsaid, with_hint
 from services.translation.upstreams.claude_thinking import Plan, check_end, plan, sampling
 
 VERSION = "bedrock-2023-05-31"
@@ -54,7 +55,6 @@ _DATA = frozenset({"const", "default", "enum", "examples"})
 """Members of a JSON Schema that hold values, no schemas."""
 _NAMED = frozenset({"properties", "patternProperties", "$defs", "definitions"})
 """Members that hold schemas by names of the caller's."""
-_Json = dict[str, Any]
 
 
 def request(conversation: Conversation, target: Target) -> Sent:
@@ -69,7 +69,7 @@ def request(conversation: Conversation, target: Target) -> Sent:
     samples, unsampled = sampling(conversation.settings, thinks=thoughts.thinking is not None)
     form = _Form(conversation)
     body = form.prompt(system, turns) | _parameters(conversation, thoughts) | samples
-    dropped = (*thoughts.dropped, *unsampled, *form.with_few_marks(), *unsaid(conversation, CLAUDE))
+    dropped = (*thoughts.dropped, *unsampled, *form.marks.thinned(), *unsaid(conversation, CLAUDE))
     if conversation.betas:
         betas = beta_flags(conversation.betas, facts)
         if betas:
@@ -85,18 +85,18 @@ def _formats(conversation: Conversation, facts: ModelFacts) -> bool:
     return wanted is not None and wanted.schema is not None and "effort" in facts.flags
 
 
-def _sent(path: str, body: _Json, dropped: tuple[str, ...]) -> Sent:
+def _sent(path: str, body: Json, dropped: tuple[str, ...]) -> Sent:
     """Return the request; it may be asked again without what the model refuses and can do without."""
-
-    def amended(error: UpstreamError) -> Sent | None:
-        name = refused_member(error, body)
-        if not name:
-            return None
-        less = {member: value for member, value in body.items() if member != name}
-        return _sent(path, less, (*dropped, _NAMES.get(name, name)))
-
-    amend = amended if has_dispensable(body) else None
+    amend = partial(_amended, path, body, dropped) if has_dispensable(body) else None
     return Sent(path, msgspec.json.encode(body), dropped, amend=amend)
+
+
+def _amended(path: str, body: Json, dropped: tuple[str, ...], error: UpstreamError) -> Sent | None:
+    name = refused_member(error, body)
+    if not name:
+        return None
+    less = {member: value for member, value in body.items() if member != name}
+    return _sent(path, less, (*dropped, _NAMES.get(name, name)))
 
 
 def has_dispensable(body: Collection[str]) -> bool:
@@ -113,11 +113,11 @@ def refused_member(error: UpstreamError, body: Collection[str]) -> str:
 # --- parameters --------------------------------------------------------------------------------------
 
 
-def _parameters(conversation: Conversation, thoughts: Plan) -> _Json:
-    out: _Json = {"max_tokens": thoughts.max_tokens}
+def _parameters(conversation: Conversation, thoughts: Plan) -> Json:
+    out: Json = {"max_tokens": thoughts.max_tokens}
     if thoughts.thinking is not None:
         out["thinking"] = thoughts.thinking
-    config: _Json = {"effort": thoughts.effort} if thoughts.effort else {}
+    config: Json = {"effort": thoughts.effort} if thoughts.effort else {}
     if conversation.output is not None:
         config["format"] = {"type": "json_schema", "schema": _schema(conversation)}
     if config:
@@ -157,12 +157,12 @@ def _closed_within(name: str, value: Any) -> Any:
     return closed(value)
 
 
-def _choice(conversation: Conversation) -> _Json:
+def _choice(conversation: Conversation) -> Json:
     alone = conversation.parallel_tools is False
     choice = conversation.tool_choice or (ToolChoice() if alone else None)
     if choice is None:
         return {}
-    out: _Json = {"type": choice.mode}
+    out: Json = {"type": choice.mode}
     if choice.name:
         out["name"] = choice.name
     if alone and choice.mode != "none":
@@ -178,11 +178,11 @@ class _Form:
 
     def __init__(self, conversation: Conversation) -> None:
         self._conversation = conversation
-        self._marked: list[_Json] = []
+        self.marks = Marks()
 
-    def prompt(self, system: Iterable[Text], turns: Iterable[Turn]) -> _Json:
+    def prompt(self, system: Iterable[Text], turns: Iterable[Turn]) -> Json:
         """Return the members of the body that hold content."""
-        out: _Json = {"anthropic_version": VERSION}
+        out: Json = {"anthropic_version": VERSION}
         if tools := [self._tool(tool) for tool in self._conversation.tools]:
             out["tools"] = tools
         if texts := [self._block(text) for text in system]:
@@ -192,36 +192,28 @@ class _Form:
         ]
         return out
 
-    def with_few_marks(self) -> tuple[str, ...]:
-        """Take off the first cache marks beyond Bedrock's limit; return what there is to report.
-
-        The last ones stay: each covers everything before it.
-        """
-        surplus = self._marked[:-MAX_MARKS]
-        for block in surplus:
-            del block["cache_control"]
-        return (MARKS_LOST,) if surplus else ()
-
-    def _tool(self, tool: Tool) -> _Json:
-        out: _Json = {"name": tool.name}
+    def _tool(self, tool: Tool) -> Json:
+        out: Json = {"name": tool.name}
         if tool.description:
             out["description"] = tool.description
         out["input_schema"] = parameters(tool)
-        return self._with_mark(out, tool.cache)
+        return self.marks.put(out, tool.cache)
 
-    def _block(self, block: Block) -> _Json:
+    def _block(self, block: Block) -> Json:
+        if type(block) is Text and block.cache is None and not block.citations:  # most of them
+            return {"type": "text", "text": block.text}
         match block:
             case Text():
-                return self._with_mark(_text(block), block.cache)
+                return self.marks.put(_text(block), block.cache)
             case Image():
-                return self._with_mark(self._image(block), block.cache)
+                return self.marks.put(self._image(block), block.cache)
             case Document():
-                return self._with_mark(self._document(block), block.cache)
+                return self.marks.put(self._document(block), block.cache)
             case ToolUse():
                 use = {"type": "tool_use", "id": block.id, "name": block.name}
-                return self._with_mark(use | {"input": arguments_object(block.arguments)}, block.cache)
+                return self.marks.put(use | {"input": arguments_object(block.arguments)}, block.cache)
             case ToolResult():
-                return self._with_mark(self._result(block), block.cache)
+                return self.marks.put(self._result(block), block.cache)
             case Thinking(text, signature):
                 return {"type": "thinking", "thinking": text, "signature": signature}
             case Redacted(data):
@@ -229,17 +221,11 @@ class _Form:
             case _:  # Audio
                 raise self._refused("Claude takes no audio")
 
-    def _with_mark(self, block: _Json, cache: CacheMark | None) -> _Json:
-        if cache is not None:
-            block["cache_control"] = {"type": "ephemeral"} | ({"ttl": cache.ttl} if cache.ttl else {})
-            self._marked.append(block)
-        return block
-
-    def _image(self, image: Image) -> _Json:
+    def _image(self, image: Image) -> Json:
         media_type = f"image/{image_format(image, self._conversation)}"
         return {"type": "image", "source": _base64(media_type, image.data)}
 
-    def _document(self, document: Document) -> _Json:
+    def _document(self, document: Document) -> Json:
         text = document_text(document, self._conversation)
         if text is not None:
             source: Mapping[str, Any] = {"type": "text", "media_type": "text/plain", "data": text}
@@ -247,7 +233,7 @@ class _Form:
             source = _base64(document.media_type, document.data)
         else:
             raise self._refused(f"Claude takes PDF and text documents, not '{document.media_type}'")
-        out: _Json = {"type": "document", "source": source}
+        out: Json = {"type": "document", "source": source}
         if document.title:
             out["title"] = document.title
         if document.context:
@@ -256,8 +242,8 @@ class _Form:
             out["citations"] = {"enabled": True}
         return out
 
-    def _result(self, result: ToolResult) -> _Json:
-        out: _Json = {"type": "tool_result", "tool_use_id": result.tool_id}
+    def _result(self, result: ToolResult) -> Json:
+        out: Json = {"type": "tool_result", "tool_use_id": result.tool_id}
         if result.content:
             out["content"] = [self._block(part) for part in result.content]
         if result.is_error:
@@ -268,12 +254,12 @@ class _Form:
         return BadRequest(text, param=self._conversation.name_of("messages"))
 
 
-def _text(text: Text) -> _Json:
-    out: _Json = {"type": "text", "text": text.text}
+def _text(text: Text) -> Json:
+    out: Json = {"type": "text", "text": text.text}
     if text.citations:
         out["citations"] = text.citations
     return out
 
 
-def _base64(media_type: str, data: str) -> _Json:
+def _base64(media_type: str, data: str) -> Json:
     return {"type": "base64", "media_type": media_type, "data": data}

@@ -64,6 +64,8 @@ def sampling(
     Bedrock's temperature ends at 1. Claude takes it or top_p, not both; while it `thinks` it takes no
     temperature but 1, no top_k, and no top_p below 0.95. Models that are `free` of such rules are not Claude.
     """
+    if not settings:
+        return {}, ()
     given = {name: settings[name] for name in SAMPLING if name in settings}
     if "temperature" in given:
         given["temperature"] = min(max(given["temperature"], 0), 1)

@@ -34,9 +34,10 @@ from services.translation.events import (
     ToolPiece,
 )
 from services.translation.faults import error_inside
+from services.translation.fields import Json
 from services.translation.replies import Target
 from services.translation.turns import check_inputs
-from services.translation.upstreams.chat_form import Json, lost, messages, tool
+from services.translation.upstreams.chat_form import lost, messages, tool
 from services.translation.upstreams.openai_reader import CallPiece
 
 T = TypeVar("T")
@@ -177,7 +178,7 @@ class CohereReader:
 
     def feed(self, data: bytes) -> list[Event]:
         """Return the events of one frame. Raises UpstreamBroken, or the UpstreamError it reports."""
-        frame = f.decoded(_frame, data, f.ANSWER)
+        frame = f.decoded(_frame, data, f.FRAME)
         delta = frame.delta
         if f.present(frame.error) or (delta is not None and f.present(delta.error)):
             raise error_inside(data if delta is None else delta.error)

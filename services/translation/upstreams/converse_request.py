@@ -27,6 +27,7 @@ from services.translation.conversation import (
     Turn,
 )
 from services.translation.dialects import Sent
+from services.translation.fields import Json
 from services.translation.replies import Target
 from services.translation.turns import (
     FILLER,
@@ -58,8 +59,6 @@ _UNNAMEABLE = re.compile(r"[^a-zA-Z0-9\-()\[\]]+")
 _MAX_NAME = 150
 _CACHE_POINT: Mapping[str, Any] = {"cachePoint": {"type": "default"}}
 
-_Json = dict[str, Any]
-
 
 def request(conversation: Conversation, target: Target) -> Sent:
     """Return the request. Raises BadRequest for content that Converse does not take."""
@@ -71,7 +70,7 @@ def request(conversation: Conversation, target: Target) -> Sent:
     config = _tool_config(conversation)
     marks = _marks(system, turns)
     form = _Form(conversation, surplus=len(marks) - MAX_MARKS, in_words=not config)
-    body: _Json = {}
+    body: Json = {}
     if system:
         body["system"] = form.blocks(system)
     body["messages"] = [{"role": turn.role, "content": form.blocks(turn.blocks)} for turn in turns]
@@ -93,12 +92,12 @@ def _unsaid_here(conversation: Conversation, marks: Sequence[CacheMark], *, in_w
         yield "cache marks' ttl"
     if any(tool.cache for tool in conversation.tools):
         yield "cache marks on tools"
-    blocks = [*conversation.blocks()]
-    if in_words and any(isinstance(block, ToolUse | ToolResult) for block in blocks):
+    parts = [*conversation.parts()]
+    if in_words and any(isinstance(part, ToolUse | ToolResult) for part in parts):
         yield "tool calls but as words"
-    if any(isinstance(block, Document | Text) and block.citations for block in blocks):
+    if any(isinstance(part, Document | Text) and part.citations for part in parts):
         yield "citations"
-    if any(isinstance(block, Document) and block.context for block in blocks):
+    if any(isinstance(part, Document) and part.context for part in parts):
         yield "context of documents"
 
 
@@ -107,7 +106,7 @@ def _unsaid_here(conversation: Conversation, marks: Sequence[CacheMark], *, in_w
 
 def _parameters(
     conversation: Conversation, turns: Sequence[Turn], facts: ModelFacts
-) -> tuple[_Json, tuple[str, ...]]:
+) -> tuple[Json, tuple[str, ...]]:
     """Return the members of the body besides the prompt, and what was dropped. Claude has its own rules."""
     thoughts = plan(conversation, turns, facts)
     claude = bool(facts.thinking)
@@ -130,22 +129,22 @@ def _parameters(
     return {name: members for name, members in out.items() if members}, (*thoughts.dropped, *unsampled)
 
 
-def _given(members: Mapping[str, Any]) -> _Json:
+def _given(members: Mapping[str, Any]) -> Json:
     return {name: value for name, value in members.items() if value is not None}
 
 
-def _tool_config(conversation: Conversation) -> _Json:
+def _tool_config(conversation: Conversation) -> Json:
     choice = conversation.tool_choice
     if not conversation.tools or (choice is not None and choice.mode == "none"):  # there is no such choice
         return {}
-    config: _Json = {"tools": [_tool(tool) for tool in conversation.tools]}
+    config: Json = {"tools": [_tool(tool) for tool in conversation.tools]}
     if choice is not None:
         config["toolChoice"] = {choice.mode: {"name": choice.name} if choice.name else {}}
     return config
 
 
-def _tool(tool: Tool) -> _Json:
-    spec: _Json = {"name": tool.name}
+def _tool(tool: Tool) -> Json:
+    spec: Json = {"name": tool.name}
     if tool.description:
         spec["description"] = tool.description
     return {"toolSpec": spec | {"inputSchema": {"json": parameters(tool)}}}
@@ -191,7 +190,7 @@ class _Form:
                 self._surplus -= 1
         return out
 
-    def _block(self, block: Block) -> list[_Json]:
+    def _block(self, block: Block) -> list[Json]:
         match block:
             case Text(text):
                 return [{"text": text}]
@@ -212,20 +211,20 @@ class _Form:
             case _:  # Audio
                 raise self._refused("Converse takes no audio")
 
-    def _use(self, use: ToolUse) -> _Json:
+    def _use(self, use: ToolUse) -> Json:
         if self._in_words:
             return {"text": f"[called the tool {use.name} with {use.arguments}]"}
         given = arguments_object(use.arguments)
         return {"toolUse": {"toolUseId": use.id, "name": use.name, "input": given}}
 
-    def _result(self, result: ToolResult) -> list[_Json]:
+    def _result(self, result: ToolResult) -> list[Json]:
         content = [block for part in result.content or (FILLER,) for block in self._block(part)]
         if self._in_words:
             return [{"text": "[the tool failed:]" if result.is_error else "[the tool answered:]"}, *content]
         status = "error" if result.is_error else "success"
         return [{"toolResult": {"toolUseId": result.tool_id, "content": content, "status": status}}]
 
-    def _document(self, document: Document) -> _Json:
+    def _document(self, document: Document) -> Json:
         kind, data = _DOCUMENTS.get(document.media_type) if document.data else None, document.data
         if kind is None:
             text = document_text(document, self._conversation)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
 
 import msgspec
 
@@ -27,6 +26,7 @@ from services.translation.conversation import (
 )
 from services.translation.dialects import Sent, Upstream
 from services.translation.efforts import budget_of, effort_of, nearest
+from services.translation.fields import Json
 from services.translation.replies import Target
 from services.translation.turns import (
     arguments_object,
@@ -37,8 +37,6 @@ from services.translation.turns import (
     unsaid,
 )
 from services.translation.upstreams.gemini_answer import ORIGIN, Reader, answer
-
-JSON = dict[str, Any]
 
 SETTINGS: Mapping[str, str] = {
     "temperature": "temperature",
@@ -71,7 +69,7 @@ def request(conversation: Conversation, target: Target) -> Sent:
     system, turns = arranged(conversation, ORIGIN)
     config, dropped = _generation_config(conversation, facts)
     contents = _Contents(conversation, signs="signed-calls" in facts.flags)
-    body: JSON = {"contents": [contents.content(turn) for turn in turns]}
+    body: Json = {"contents": [contents.content(turn) for turn in turns]}
     if system:
         body["systemInstruction"] = {"parts": [{"text": block.text} for block in system]}
     body |= _tools(conversation)
@@ -103,7 +101,7 @@ class _Contents:
         self._signs = signs
         self._calls: dict[str, tuple[int, str]] = {}
 
-    def content(self, turn: Turn) -> JSON:
+    def content(self, turn: Turn) -> Json:
         """Return one turn in Gemini's form."""
         if turn.role == "assistant":
             return {"role": "model", "parts": self._said(turn.blocks)}
@@ -115,8 +113,8 @@ class _Contents:
         others = [block for block in turn.blocks if not isinstance(block, ToolResult)]
         return [*sorted(results, key=lambda result: self._call(result)[0]), *others]
 
-    def _said(self, blocks: Iterable[Block]) -> list[JSON]:
-        parts: list[JSON] = []
+    def _said(self, blocks: Iterable[Block]) -> list[Json]:
+        parts: list[Json] = []
         signs = self._signs
         for block in blocks:
             if isinstance(block, ToolUse):
@@ -128,9 +126,9 @@ class _Contents:
                 parts += self._parts(block)
         return parts
 
-    def _use(self, call: ToolUse, *, needs_signature: bool) -> JSON:
+    def _use(self, call: ToolUse, *, needs_signature: bool) -> Json:
         self._calls[call.id] = (len(self._calls), call.name)
-        part: JSON = {"functionCall": {"name": call.name, "args": arguments_object(call.arguments)}}
+        part: Json = {"functionCall": {"name": call.name, "args": arguments_object(call.arguments)}}
         signature = call.signature or (NO_SIGNATURE if needs_signature else "")
         return part | ({"thoughtSignature": signature} if signature else {})
 
@@ -143,7 +141,7 @@ class _Contents:
                 param=self._conversation.name_of("messages"),
             ) from None
 
-    def _parts(self, block: Block) -> Iterable[JSON]:
+    def _parts(self, block: Block) -> Iterable[Json]:
         if isinstance(block, ToolResult):
             return self._result(block)
         if isinstance(block, Document):
@@ -153,13 +151,13 @@ class _Contents:
         assert isinstance(block, Text), "calls and thinking are only what the model said"
         return ({"text": block.text},)
 
-    def _document(self, document: Document) -> Iterator[JSON]:
+    def _document(self, document: Document) -> Iterator[Json]:
         for about in filter(None, (document.title, document.context)):
             yield {"text": about}
         text = document_text(document, self._conversation)
         yield _inline(document.media_type, document.data) if text is None else {"text": text}
 
-    def _result(self, result: ToolResult) -> Iterator[JSON]:
+    def _result(self, result: ToolResult) -> Iterator[Json]:
         """Yield the result, text as its `response`, and beside it what a `response` cannot hold (§8.12)."""
         _, name = self._call(result)
         parts = [part for block in result.content for part in self._parts(block)]
@@ -168,7 +166,7 @@ class _Contents:
         yield from (part for part in parts if "text" not in part)
 
 
-def _response(text: str, is_error: bool) -> msgspec.Raw | JSON:
+def _response(text: str, is_error: bool) -> msgspec.Raw | Json:
     """Return an object as it is, anything else wrapped; a failure says so (wire §8.12)."""
     told = _object(text)
     if is_error:
@@ -183,12 +181,12 @@ def _object(text: str) -> msgspec.Raw | None:
     return made if bytes(made) == text.encode() else None
 
 
-def _inline(media_type: str, data: str) -> JSON:
+def _inline(media_type: str, data: str) -> Json:
     kind = media_type.lower()
     return {"inlineData": {"mimeType": _MEDIA_TYPES.get(kind, kind), "data": data}}
 
 
-def _sign(parts: list[JSON], block: Thinking | Redacted) -> None:
+def _sign(parts: list[Json], block: Thinking | Redacted) -> None:
     """Put a proof back where it came: on a thought, on the text before it, or on a part of its own."""
     signed = {"thoughtSignature": block.data if isinstance(block, Redacted) else block.signature}
     if isinstance(block, Thinking) and block.text:
@@ -202,7 +200,7 @@ def _sign(parts: list[JSON], block: Thinking | Redacted) -> None:
 # --- tools -------------------------------------------------------------------------------------------
 
 
-def _tools(conversation: Conversation) -> JSON:
+def _tools(conversation: Conversation) -> Json:
     choice = conversation.tool_choice
     if not conversation.tools:
         return {}
@@ -210,11 +208,11 @@ def _tools(conversation: Conversation) -> JSON:
     for tool in conversation.tools:
         about = {"description": tool.description} if tool.description else {}
         declared.append({"name": tool.name, **about, "parametersJsonSchema": parameters(tool)})  # trap 44
-    tools: JSON = {"tools": [{"functionDeclarations": declared}]}
+    tools: Json = {"tools": [{"functionDeclarations": declared}]}
     return tools if choice is None else tools | {"toolConfig": {"functionCallingConfig": _calling(choice)}}
 
 
-def _calling(choice: ToolChoice) -> JSON:
+def _calling(choice: ToolChoice) -> Json:
     allowed = {"allowedFunctionNames": [choice.name]} if choice.mode == "tool" else {}
     return {"mode": _MODES[choice.mode], **allowed}
 
@@ -222,7 +220,7 @@ def _calling(choice: ToolChoice) -> JSON:
 # --- generationConfig --------------------------------------------------------------------------------
 
 
-def _generation_config(conversation: Conversation, facts: ModelFacts) -> tuple[JSON, list[str]]:
+def _generation_config(conversation: Conversation, facts: ModelFacts) -> tuple[Json, list[str]]:
     settings = conversation.settings
     stops = settings.get("stop", ())
     if len(stops) > MAX_STOPS:
@@ -243,12 +241,12 @@ def _generation_config(conversation: Conversation, facts: ModelFacts) -> tuple[J
     return config, dropped
 
 
-def _output(wanted: OutputFormat) -> JSON:
-    config: JSON = {"responseMimeType": "application/json"}
+def _output(wanted: OutputFormat) -> Json:
+    config: Json = {"responseMimeType": "application/json"}
     return config if wanted.schema is None else config | {"responseJsonSchema": wanted.schema}
 
 
-def thinking_config(reasoning: Reasoning, facts: ModelFacts) -> tuple[JSON, bool]:
+def thinking_config(reasoning: Reasoning, facts: ModelFacts) -> tuple[Json, bool]:
     """Return `thinkingConfig`, and whether it says what was asked for (wire §8.0)."""
     if not facts.thinking:
         return {}, False
@@ -259,14 +257,14 @@ def thinking_config(reasoning: Reasoning, facts: ModelFacts) -> tuple[JSON, bool
     return config, not (off and "no-thinking-off" in facts.flags)
 
 
-def _level(reasoning: Reasoning, facts: ModelFacts) -> JSON:
+def _level(reasoning: Reasoning, facts: ModelFacts) -> Json:
     effort = effort_of(reasoning)
     if not effort or _as_it_sees_fit(reasoning):
         return {}
     return {"thinkingLevel": nearest(effort, facts.efforts).upper()}
 
 
-def _budget(reasoning: Reasoning, facts: ModelFacts) -> JSON:
+def _budget(reasoning: Reasoning, facts: ModelFacts) -> Json:
     if _as_it_sees_fit(reasoning):
         return {"thinkingBudget": -1}
     effort, budget = effort_of(reasoning), budget_of(reasoning)

@@ -150,7 +150,7 @@ _response = msgspec.json.Decoder(_Response)
 
 def answer(body: bytes, info: ReplyInfo) -> Sequence[Event]:
     """Return the events of a whole answer. Raises UpstreamBroken, or the UpstreamError inside it."""
-    reader = Reader(info)
+    reader = Reader(info, f.ANSWER)
     return [*reader.feed(body), *reader.close()]
 
 
@@ -159,8 +159,9 @@ class Reader:
 
     done = False  # the end of the connection is the end: usage may follow the finish reason
 
-    def __init__(self, info: ReplyInfo) -> None:
+    def __init__(self, info: ReplyInfo, what: str = f.FRAME) -> None:
         self._id = info.id
+        self._what = what
         self._calls = 0
         self._started = False
         self._reason: StopReason | None = None
@@ -171,7 +172,7 @@ class Reader:
         """Return the events of one frame. Raises UpstreamBroken, or the UpstreamError it reports."""
         if not data:
             return []
-        response = decoded(data, _response)
+        response = decoded(data, _response, self._what)
         if f.present(response.error):
             raise error_inside(data)
         events: list[Event] = []
@@ -226,11 +227,11 @@ class Reader:
             events.append(ToolPiece(arguments))
 
 
-def decoded(data: bytes, decoder: msgspec.json.Decoder[f.T]) -> f.T:
+def decoded(data: bytes, decoder: msgspec.json.Decoder[f.T], what: str) -> f.T:
     """Return an answer or a frame. Raises UpstreamBroken, or the error in a list of one (wire §6.1)."""
     if data.startswith(b"["):
         raise error_inside(data)
-    return f.decoded(decoder, data, f.ANSWER)
+    return f.decoded(decoder, data, what)
 
 
 def _sources(candidate: _Candidate) -> Iterator[_Source]:

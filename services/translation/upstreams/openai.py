@@ -12,12 +12,12 @@ from services.translation import fields as f
 from services.translation.conversation import Conversation
 from services.translation.dialects import Sent, Upstream
 from services.translation.efforts import effort_of, nearest
+from services.translation.fields import Json
 from services.translation.replies import Target
 from services.translation.rules import apply_rules
 from services.translation.turns import check_inputs
 from services.translation.upstreams.chat_form import (
     UNTOLD,
-    Json,
     lost,
     messages,
     response_format,

@@ -137,6 +137,7 @@ class OpenAIReader:
 
     def __init__(self, info: ReplyInfo) -> None:
         self.done = False
+        self._what = f.FRAME
         self._calls = Calls(info)
         self._started = False
         self._finish: str | None = None
@@ -162,6 +163,7 @@ class OpenAIReader:
 
     def whole(self, body: bytes) -> list[Event]:
         """Return the events of an answer that is no stream. Raises as `feed` does, and for no choices."""
+        self._what = f.ANSWER
         events = self.feed(body)
         if not self._started:
             raise UpstreamBroken("the upstream's answer has no choices")
@@ -177,7 +179,7 @@ class OpenAIReader:
 
     def decoded(self, data: bytes) -> Completion:
         """Return what a frame holds. Raises UpstreamBroken, or the UpstreamError it reports."""
-        completion = f.decoded(_completion, data, f.ANSWER)
+        completion = f.decoded(_completion, data, self._what)
         if f.present(completion.error):
             raise error_inside(data)
         return completion

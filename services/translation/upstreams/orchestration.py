@@ -15,11 +15,12 @@ import msgspec
 from services.errors import BadRequest, UpstreamError
 from services.translation.conversation import Conversation, Text
 from services.translation.dialects import Sent, Upstream
+from services.translation.fields import Json
 from services.translation.replies import Target
 from services.translation.turns import check_inputs
 from services.translation.upstreams.orchestration_modules import Around, around
 from services.translation.upstreams.orchestration_params import Backend, backend, fallback, parameters
-from services.translation.upstreams.orchestration_prompt import Json, Prompt, prompt
+from services.translation.upstreams.orchestration_prompt import Prompt, prompt
 from services.translation.upstreams.orchestration_reader import OrchestrationReader, answer
 
 PATH = "/v2/completion"

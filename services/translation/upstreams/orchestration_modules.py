@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from services.errors import BadRequest
+from services.translation.fields import Json
 
 MODULES = ("filtering", "masking", "grounding", "translation")
 """What an `orchestration` object may put around the model."""
@@ -20,7 +21,6 @@ STREAM = "stream"
 """What the configuration calls `config.stream`'s further members: `chunk_size` and `delimiters`."""
 
 _PROTECTED = ("filtering", "masking")
-_Json = dict[str, Any]
 
 
 class Reference(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -62,7 +62,7 @@ def around(asked: Mapping[str, Any] | None, configured: Mapping[str, Any]) -> Ar
     return Around(modules, configured.get(STREAM, {}), **others)
 
 
-def _overlay(modules: _Json, name: str, value: Any, configured: Mapping[str, Any]) -> None:
+def _overlay(modules: Json, name: str, value: Any, configured: Mapping[str, Any]) -> None:
     protected = configured.get(name) if name in _PROTECTED else None
     if value is None or value is False:
         if protected is not None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import lru_cache
-from typing import Any
 
 import msgspec
 
@@ -16,7 +15,7 @@ from services.translation import fields as f
 from services.translation.capabilities import ORCHESTRATION, RESPONSES, ModelFacts, facts_for
 from services.translation.conversation import Conversation, Reasoning
 from services.translation.efforts import effort_of, nearest
-from services.translation.fields import Fields
+from services.translation.fields import Fields, Json
 from services.translation.rules import apply_rules, suited
 from services.translation.signatures import CLAUDE
 from services.translation.turns import arranged
@@ -27,8 +26,7 @@ from services.translation.upstreams.claude_thinking import plan, sampling
 from services.translation.upstreams.gemini import thinking_config
 from services.translation.upstreams.orchestration_reader import ORIGIN
 
-_Json = dict[str, Any]
-_Told = tuple[_Json, tuple[str, ...]]
+_Told = tuple[Json, tuple[str, ...]]
 """Parameters, and the names of what was left out."""
 
 GEMINI = "gemini"
@@ -86,7 +84,7 @@ def parameters(conversation: Conversation, model: Backend) -> tuple[Fields, tupl
     return ruled, (*dropped, *unsaid, *refused)
 
 
-def _tool_choice(conversation: Conversation) -> _Json:
+def _tool_choice(conversation: Conversation) -> Json:
     if not conversation.tools:
         return {}
     choice = conversation.tool_choice and tool_choice(conversation.tool_choice)

@@ -7,7 +7,6 @@ thinking that orchestration signed go along.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
 
 import msgspec
 
@@ -27,6 +26,7 @@ from services.translation.conversation import (
     ToolUse,
     Turn,
 )
+from services.translation.fields import Json
 from services.translation.signatures import CLAUDE
 from services.translation.turns import (
     arranged,
@@ -40,12 +40,10 @@ from services.translation.turns import (
     parameters,
 )
 from services.translation.upstreams import chat_form
-from services.translation.upstreams.bedrock import MARKS_LOST, MAX_MARKS
+from services.translation.upstreams.bedrock import Marks
 from services.translation.upstreams.claude_thinking import check_end
 from services.translation.upstreams.orchestration_params import GEMINI, SIGNED_BY, Backend
 from services.translation.upstreams.orchestration_reader import ORIGIN
-
-Json = dict[str, Any]
 
 _OPENAI = frozenset({"azure-openai", "openai-like"})
 """Families whose messages are those of chat completions all the way down."""
@@ -122,7 +120,7 @@ class _Form:
         self._model = model
         self._is_claude = model.family == CLAUDE
         self._signed_by = SIGNED_BY if self._is_claude else (ORIGIN,)
-        self._marked: list[Json] = []
+        self._marks = Marks()
         self._unmarked = False
 
     def prompt(self) -> Prompt:
@@ -137,30 +135,25 @@ class _Form:
             messages.append({"role": "system", "content": content})
         for turn in turns:
             messages += self._messages(turn)
-        for surplus in self._marked[:-MAX_MARKS]:
-            del surplus["cache_control"]
         return Prompt(messages, tools, dropped=tuple(self._lost()))
 
     def _lost(self) -> Iterator[str]:
-        conversation, blocks = self._conversation, tuple(self._conversation.blocks())
-        if forgets_thinking(conversation, *self._signed_by) or any(isinstance(b, Redacted) for b in blocks):
+        conversation, parts = self._conversation, tuple(self._conversation.parts())
+        if forgets_thinking(conversation, *self._signed_by) or any(isinstance(p, Redacted) for p in parts):
             yield "thinking"
-        if self._model.family == GEMINI and any(isinstance(b, ToolUse) and b.signature for b in blocks):
+        if self._model.family == GEMINI and any(isinstance(p, ToolUse) and p.signature for p in parts):
             yield "thought signatures"
         if self._unmarked:
             yield "cache_control"
-        if len(self._marked) > MAX_MARKS:
-            yield MARKS_LOST
-        if any(isinstance(block, Document) and block.citations for block in blocks):
+        yield from self._marks.thinned()
+        if any(isinstance(part, Document | Text) and part.citations for part in parts):
             yield "citations"
 
     def _mark(self, part: Json, cache: CacheMark | None) -> Json:
         """Put a cache mark on a part, where the model knows them."""
-        if cache is not None and self._is_claude:
-            part["cache_control"] = {"type": "ephemeral"} | ({"ttl": cache.ttl} if cache.ttl else {})
-            self._marked.append(part)
-        elif cache is not None:
-            self._unmarked = True
+        if self._is_claude:
+            return self._marks.put(part, cache)
+        self._unmarked |= cache is not None
         return part
 
     def _tool(self, tool: Tool) -> Json:
@@ -224,8 +217,7 @@ class _Form:
         media = [one for one in result.content if as_text(one, self._conversation) is None]
         if not media:
             return []
-        label = _said(f"Result of the tool call {result.tool_id}:")
-        return [label, *(part for one in media for part in self._parts(one))]
+        return [chat_form.label(result), *(part for one in media for part in self._parts(one))]
 
     # --- parts ---------------------------------------------------------------------------------------
 

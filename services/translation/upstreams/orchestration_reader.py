@@ -54,7 +54,7 @@ class OrchestrationReader(OpenAIReader):
 
     def decoded(self, data: bytes) -> Completion:
         """Return what a frame holds. Raises UpstreamBroken, or the UpstreamError it reports."""
-        frame = f.decoded(_frame, data, f.ANSWER)
+        frame = f.decoded(_frame, data, self._what)
         if f.present(frame.error) or (frame.final_result is None and f.present(frame.message)):
             raise error_inside(data)
         return frame.final_result or _NOTHING

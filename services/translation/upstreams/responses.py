@@ -31,10 +31,11 @@ from services.translation.conversation import (
 )
 from services.translation.dialects import Sent, Upstream
 from services.translation.efforts import effort_of, nearest
+from services.translation.fields import Json
 from services.translation.replies import Target
 from services.translation.signatures import replayable
 from services.translation.turns import as_text, parameters
-from services.translation.upstreams.chat_form import MODES, UNTOLD, Json, lost, response_format
+from services.translation.upstreams.chat_form import MODES, UNTOLD, lost, response_format
 from services.translation.upstreams.responses_reader import ORIGIN, ResponsesReader, answer
 
 MIN_OUTPUT_TOKENS = 16
@@ -156,10 +157,10 @@ class _Items:
         """Return the items, and what they could not say. Raises BadRequest."""
         items = [item for turn in self._conversation.turns for item in self._turn(turn)]
         paired = _paired(items)
+        forgotten = self._forgotten or len(paired) < len(items)
         wanted = self._conversation.output
         if wanted is not None and wanted.schema is None and not self._speaks_of_json():
             paired.insert(0, _message("developer", [_input_text(_JSON_WANTED)]))  # else it is refused
-        forgotten = self._forgotten or len(paired) < len(items)
         return paired, tuple(name for name in lost(self._conversation) if forgotten or name != "thinking")
 
     def _speaks_of_json(self) -> bool:

@@ -9,8 +9,9 @@ from contextlib import asynccontextmanager, suppress
 from urllib.parse import urlencode
 
 from perf.faults.tenant import ACCOUNTS, INFERENCE, Deployment, resource_group
-from perf.faults.upstream import HOST, Upstream
+from perf.faults.upstream import Upstream
 from perf.http1 import AnswerReader, request_head
+from perf.stack import HOST
 
 HEAD = "HTTP/1.1 {status} X\r\ncontent-type: {kind}\r\nconnection: close\r\n\r\n"
 FORM = {"content-type": "application/x-www-form-urlencoded"}

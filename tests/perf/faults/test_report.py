@@ -51,32 +51,12 @@ def test_the_markdown_has_a_row_for_each_scenario_and_says_how_it_came_about() -
 
     assert (
         "|  | Fault | Required | chat → GPT | responses → GPT |\n"
-        "|---|---|---|---|---|\n"
+        "| --- | --- | --- | --- | --- |\n"
         "| S08 | cut after 40 of 60 tokens | whole answer elsewhere, or a clear error; never “success” "
         "| whole, held: pass; stream: honest error | **fail** |\n"
         "\n"
         "2026-11-21, 2 workers. 4 cases: 2 pass, 0 partial, 1 honest, 1 fail."
     ) == table
-
-
-def test_the_table_replaces_what_stood_between_the_markers() -> None:
-    """And nothing else."""
-    text = f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n"
-
-    assert f"before\n{report.BEGIN}\nnew \\1\n{report.END}\nafter\n" == report.pasted(text, "new \\1")
-
-
-def test_the_readme_has_the_markers() -> None:
-    """Else a run would end in an error after two minutes."""
-    text = report.README.read_text()
-
-    assert text != report.pasted(text, "another table")
-
-
-def test_a_readme_without_markers_is_an_error() -> None:
-    """The table is not lost in silence."""
-    with pytest.raises(ValueError, match="no <!-- begin make-faults -->"):
-        report.pasted("nothing", "table")
 
 
 @pytest.mark.parametrize(("grade", "status"), [(Grade.FAIL, True), (Grade.HONEST, False)])

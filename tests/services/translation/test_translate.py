@@ -460,6 +460,14 @@ def test_the_emulating_tool_is_no_call() -> None:
     assert ([TextPiece("{}"), Stopped("stop")], "stop") == (list(events), told.finish_reason)
 
 
+def test_a_call_without_arguments_is_an_empty_object_also_before_a_single_piece() -> None:
+    """Text behind the call of our own tool does not come before what the call says."""
+    told = Telling({}, Unwrapping())
+
+    assert [] == list(told.feed([ToolOpened("1", TOOL)]))
+    assert [TextPiece("{}"), TextPiece("x")] == list(told.feed([TextPiece("x")]))
+
+
 def test_a_single_piece_of_text_passes_as_it_is() -> None:
     """The hot path."""
     one = [TextPiece("x")]

@@ -171,6 +171,29 @@ def test_an_answer_of_ours_goes_back_as_it_came() -> None:
     assert () == conversation.dropped
 
 
+def test_numbers_from_a_stream_are_no_loss() -> None:
+    """Clients that put an answer together from its pieces may leave them in."""
+    function = {"name": "f", "arguments": "{}"}
+    conversation = asked(
+        messages=[
+            {"role": "user", "content": "hi"},
+            {
+                "role": "assistant",
+                "tool_calls": [{"index": 0, "id": "c", "type": "function", "function": function}],
+                "thinking_blocks": [
+                    {"index": 0, "type": "thinking", "thinking": "hm"},
+                    {"index": 1, "type": "redacted_thinking", "data": "x"},
+                ],
+            },
+        ]
+    )
+
+    assert ((Thinking("hm"), Redacted("x"), ToolUse("c", "f")), ()) == (
+        conversation.turns[1].blocks,
+        conversation.dropped,
+    )
+
+
 def test_names_and_unknown_members_are_reported_once() -> None:
     """No upstream is told who of several users speaks."""
     conversation = asked(
@@ -182,6 +205,19 @@ def test_names_and_unknown_members_are_reported_once() -> None:
     )
 
     assert ("messages.mood", "messages.annotations", "messages.name") == conversation.dropped
+
+
+def test_a_result_of_a_legacy_function_has_a_name_of_its_own() -> None:
+    """Without it nobody knew whose result it is: it is not lost."""
+    conversation = asked(
+        messages=[
+            {"role": "user", "content": "hi"},
+            {"role": "assistant", "function_call": {"name": "f", "arguments": "{}"}},
+            {"role": "function", "name": "f", "content": "so"},
+        ]
+    )
+
+    assert () == conversation.dropped
 
 
 # --- parts ---
@@ -233,8 +269,11 @@ def test_parts(members: dict[str, Any], block: Block) -> None:
     ],
 )
 def test_cache_marks(members: dict[str, Any], mark: CacheMark | None) -> None:
-    """Anthropic's, as an extension, and OpenAI's own."""
-    assert Text("a", mark) == part(type="text", text="a", **members)
+    """Anthropic's, as an extension, and OpenAI's own; of what is honoured nothing is reported."""
+    one = {"type": "text", "text": "a", **members}
+    conversation = asked(messages=[{"role": "user", "content": [one]}])
+
+    assert ((Text("a", mark),), ()) == (conversation.turns[0].blocks, conversation.dropped)
 
 
 def test_a_mark_on_a_whole_message_is_on_its_last_block() -> None:

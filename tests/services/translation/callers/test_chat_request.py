@@ -206,12 +206,23 @@ def test_schemas_stay_what_they_were() -> None:
     assert msgspec.json.encode(schema) == msgspec.json.encode(asked(tools=[tool]).tools[0].schema)
 
 
-def test_a_grammar_is_reported() -> None:
-    """No model behind SAP AI Core keeps to one."""
-    grammar = {"type": "grammar", "grammar": {"definition": "x", "syntax": "lark"}}
-    tool = {"type": "custom", "custom": {"name": "patch", "format": grammar}}
+def test_a_grammar_becomes_a_part_of_the_description() -> None:
+    """And is reported: no model behind SAP AI Core keeps to one."""
+    grammar = {"type": "grammar", "grammar": {"definition": "start: X", "syntax": "lark"}}
+    tool = {"type": "custom", "custom": {"name": "patch", "description": "Patches.", "format": grammar}}
+    conversation = asked(tools=[NOW, tool])
 
-    assert ("tools[1].custom.format",) == asked(tools=[NOW, tool]).dropped
+    assert ("tools.custom.format",) == conversation.dropped
+    told = "Patches.\n\nThe input has to fit this lark grammar:\nstart: X"
+    assert told == conversation.tools[1].description
+
+
+def test_plain_text_is_no_grammar() -> None:
+    """It is what a freeform tool takes anyway."""
+    tool = {"type": "custom", "custom": {"name": "patch", "format": {"type": "text"}}}
+    conversation = asked(tools=[tool])
+
+    assert ((Tool("patch", freeform=True),), ()) == (conversation.tools, conversation.dropped)
 
 
 @pytest.mark.parametrize(

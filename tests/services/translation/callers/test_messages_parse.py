@@ -175,6 +175,14 @@ def test_tools_of_the_caller() -> None:
     assert expected == parse(request(tools=[TOOL, whole])).tools
 
 
+def test_the_media_type_of_plain_text_is_no_loss() -> None:
+    """There is no other."""
+    source = {"type": "text", "media_type": "text/plain", "data": "words"}
+    asked = parse(request(messages=[{"role": "user", "content": [{"type": "document", "source": source}]}]))
+
+    assert () == asked.dropped
+
+
 def test_server_tools_are_dropped_by_their_type() -> None:
     """The others stay; members of a tool that nobody takes are named too."""
     server = {"type": "web_search_20250305", "name": "web_search"}

@@ -101,7 +101,7 @@ def test_members_that_nobody_knows_keep_their_bytes() -> None:
     ("upstream", "public"),
     [
         ('"model":"up"', '"model":"our-model"'),
-        ('"model": "up"', '"model":"our-model"'),
+        ('"model": "up"', '"model": "our-model"'),
         ('"model":"\\u0075p"', '"model":"our-model"'),
         ('"model":"our-model"', '"model":"our-model"'),
         ('"model":""', '"model":""'),

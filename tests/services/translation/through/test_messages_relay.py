@@ -281,6 +281,21 @@ def test_the_rest_of_an_answer_keeps_its_bytes() -> None:
     assert (None, "paused") == (found.usage, found.finish_reason)
 
 
+def test_a_call_keeps_its_own_member_of_that_name() -> None:
+    """Only the answer's model has a public name."""
+    call = {"type": "tool_use", "id": "t", "name": "f", "input": {"model": "up"}}
+    document = {"content": [call], "stop_reason": "tool_use", "model": "up"}
+
+    assert document | {"model": PUBLIC} == json.loads(answer(document).body)
+
+
+def test_an_answer_without_a_model_gets_its_public_name() -> None:
+    """Clients want one."""
+    document = {"content": [], "stop_reason": "end_turn"}
+
+    assert document | {"model": PUBLIC} == json.loads(answer(document).body)
+
+
 @pytest.mark.parametrize(
     ("body", "kind"),
     [

@@ -497,9 +497,10 @@ def test_stop_sequences(stop: list[str], expected: object, dropped: tuple[str, .
 
 def test_settings_that_a_configuration_keeps_are_reported_when_they_cannot_be_said() -> None:
     """Nothing is lost in silence (trap 42); what asks for nothing special needs no report."""
-    sent = send(conversation(settings={"seed": 1, "n": 1, "logprobs": False}))
+    idle = send(conversation(settings={"seed": 1, "n": 1, "logprobs": False}))
+    sent = send(conversation(settings={"n": 2, "logprobs": True, "top_logprobs": 3}))
 
-    assert ("seed",) == sent.dropped
+    assert (("seed",), ("n", "logprobs", "top_logprobs")) == (idle.dropped, sent.dropped)
 
 
 SCHEMA = {"type": "object", "properties": {"b": {}, "a": {}}}

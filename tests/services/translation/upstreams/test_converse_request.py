@@ -176,9 +176,12 @@ def test_other_content_is_refused_by_name(block: Block, text: str, model: str) -
 
 def test_what_documents_lose_is_reported() -> None:
     """Converse's citations would come in a form of their own; it knows no context."""
-    sent = send(conversation(Document("text/plain", text="a", context="c", citations=True)))
+    document = Document("text/plain", text="a", context="c", citations=True)
+    tools = (Tool("f"),)
+    alone = send(conversation(document))
+    inside = send(conversation(ToolResult("t", (document,)), tools=tools))
 
-    assert ("citations", "context of documents") == sent.dropped
+    assert [("citations", "context of documents")] * 2 == [alone.dropped, inside.dropped]
 
 
 def test_four_cache_points_at_most() -> None:

@@ -412,7 +412,13 @@ def test_citations_of_documents_are_reported() -> None:
     """Orchestration has no such switch."""
     cited = msgspec.structs.replace(PDF, citations=True)
 
+    called = model_turn(ToolUse("t", "f"))
+    inside = talk(turn("q"), called, turn(ToolResult("t", (cited,))))
+    earlier = talk(turn("q"), model_turn(Text("a", citations=({},))), turn("and?"))
+
     assert ("citations",) == request(talk(turn(cited)), CLAUDE).dropped
+    assert ("citations",) == request(inside, CLAUDE).dropped
+    assert ("citations",) == request(earlier, CLAUDE).dropped
 
 
 def test_geminis_thought_signatures_have_no_place() -> None:

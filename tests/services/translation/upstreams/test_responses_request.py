@@ -275,6 +275,13 @@ def test_thinking_that_nobody_takes_is_reported(blocks: tuple[Block, ...]) -> No
     assert ("thinking",) == request.dropped
 
 
+def test_lost_thinking_is_reported_beside_a_wish_for_json() -> None:
+    """The line that asks for JSON does not make up for it."""
+    turn = Turn("assistant", (Text("a"), Thinking("why", "cipher", "responses")))
+
+    assert ("thinking",) == made(turn, HI, output=OutputFormat()).dropped
+
+
 def test_what_is_lost_besides() -> None:
     """Cache marks and citations have no place; prefixes are cached without being asked (wire §8.7)."""
     document = Document("text/plain", text="x", citations=True, cache=CacheMark())
