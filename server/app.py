@@ -145,10 +145,9 @@ def _quiet_collector() -> None:
     """Keep the garbage collector off what lives as long as the worker, and let it run seldom.
 
     At the default thresholds it takes a fifteenth of the time: every request makes hundreds of short-lived
-    objects, and nearly all of them go by reference counting alone. The rest are cycles, about ten objects for
-    each request whose caller leaves; those in use while it runs wait for the third generation. That one is
-    small, all that was there at the start being out of it, and has its turn after some ten thousand such
-    requests. Were it rarer, memory would seem to grow for hours.
+    objects, and they go by reference counting alone. What is left to it are a few frames of Converse that
+    only Python's own parser reads, and flaws of ours not found yet. What it meets in use waits for the third
+    generation, which is small, all that was there at the start being out of it.
     """
     gc.collect()
     gc.freeze()

@@ -34,6 +34,7 @@ from services.errors import (
     UpstreamMissing,
     UpstreamRefused,
     UpstreamTimeout,
+    settle,
 )
 from services.grants import Token
 from services.tasks import spawn
@@ -225,6 +226,7 @@ class TokenProvider:
 
     def _failed(self, error: CredentialError) -> None:
         self._error = error
+        settle(error)  # it is kept for as long as the failure lasts, and a frame holds the secret
         self._failures += 1
         now = self._clock()
         told = min(error.retry_after or 0.0, LONGEST_RETRY_AFTER_SECONDS)

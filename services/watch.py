@@ -24,7 +24,7 @@ import structlog
 from services.causes import cause_of
 from services.control_plane import Jitter, Sleep
 from services.deployments import AccountDeployments, Deployment, Found, HalfRead, static_deployments
-from services.errors import CredentialError, GatewayError, UpstreamBroken
+from services.errors import CredentialError, GatewayError, UpstreamBroken, settle
 from services.options import SubAccountOptions
 from services.tasks import spawn
 
@@ -112,23 +112,15 @@ class DeploymentWatch:
             await asyncio.wait(first, timeout=self._first_seconds)
 
     def refresh_soon(self, sub_account: str) -> None:
-        """Begin what `refresh_now` does, and wait for nothing."""
-        spawn(self.refresh_now(sub_account), name=f"rediscover {sub_account}")
+        """Begin to discover once more, since an upstream said 404, unless that is going on.
 
-    async def refresh_now(self, sub_account: str) -> bool:
-        """Discover once more, since an upstream said 404; callers share one discovery.
-
-        Returns False without asking when the latest one ended moments ago, when the AI API wants to be left
-        alone, or when none is wanted.
+        Nothing is begun when the latest one ended moments ago, when the AI API wants to be left alone, or
+        when none is wanted.
         """
         account = self._accounts[sub_account]
-        if account.reader is None:
-            return False
         least = max(account.ended_at + LEAST_INTERVAL_SECONDS, account.told_until)
-        if account.flight is None and self._clock() < least:
-            return False
-        await asyncio.wait([self._flight(account)])
-        return True
+        if account.reader is not None and self._clock() >= least:
+            self._flight(account)
 
     def snapshot(self) -> dict[str, AccountDeployments]:
         """Return everything that is known now, in the order of the configuration."""
@@ -233,6 +225,7 @@ class _Account:
     def _failed(self, error: Exception) -> None:
         self.failures += 1
         self._error = error
+        settle(error)  # it is kept for as long as the failure lasts
         told = error.retry_after if isinstance(error, GatewayError) else None
         self.told_until = self._clock() + min(told or 0.0, LONGEST_RETRY_AFTER_SECONDS)
         log.warning(
