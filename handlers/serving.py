@@ -138,7 +138,7 @@ async def serve(request: Request, ask: Ask, *, content_type: str = EVENTS) -> HT
     call, services = ask.call, services_of(request)
     try:
         read_wishes(request, ask)
-        if not services.gate.lets_in():
+        if not services.gate.try_enter():
             await _in_time(ask, services.gate.enter())
         try:
             if call.stream:

@@ -65,7 +65,9 @@ class Routing(Section):
         description="How long a request waits when no deployment can take it, or the gateway is full.",
     )
     queue_length: int = Field(
-        default=100, ge=1, description="How many requests wait so, for each model and worker."
+        default=100,
+        ge=1,
+        description="How many requests wait so in each worker: for each model, and for the gateway.",
     )
 
 

@@ -12,6 +12,7 @@ from rich.text import Text
 from server.doctor import Step
 from server.settings import Settings
 from server.wiring import build_services
+from services.accounts import why_unserved
 from services.board import Board
 from services.catalog import Model
 from services.container import Services
@@ -88,10 +89,7 @@ def _row(model: Model, services: Services) -> dict[str, Any]:
 
 
 def _state(model: Model, services: Services) -> str:
-    if not model.candidates:
-        return "no running deployment"
-    if not model.facts.dialect:
+    if model.candidates and not model.facts.dialect:
         return "not spoken by this version"
-    if not any(services.accounts[one.sub_account].tokens.state().ready for one in model.candidates):
-        return "no token"
-    return "hidden" if model.options.hidden else "served"
+    unserved = why_unserved(model.candidates, services.accounts)
+    return unserved or ("hidden" if model.options.hidden else "served")

@@ -3,7 +3,8 @@
 A memory-mapped file: one row per name (a deployment, a caller), one column per worker process. A worker
 writes only its own column and readers sum the row, so nobody takes a lock to count; adding a name or
 claiming a column takes a file lock, which happens a few times in a process's life. Whoever claims one clears
-those of the dead.
+those of the dead. Names past the last row are counted by each worker for itself: nothing fails for want of
+a counter.
 """
 
 from __future__ import annotations
@@ -17,6 +18,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import structlog
+
+log = structlog.get_logger()
+
 _MAGIC = b"AICBRD01"
 _HEADER = struct.Struct("<8sQQ")  # magic, rows, columns
 _HEADER_SIZE = 64
@@ -25,7 +30,7 @@ _CELL_SIZE = 8
 
 
 class BoardFull(RuntimeError):
-    """No free row or column: more names or processes than the board was made for."""
+    """No free column: more processes than the board was made for."""
 
 
 class Row:
@@ -41,11 +46,6 @@ class Row:
     def add(self, delta: int) -> None:
         """Count in this worker's column."""
         self._cell[0] += delta
-
-    def mine(self) -> int:
-        """Return this worker's share."""
-        own: int = self._cell[0]
-        return own
 
     def shares(self) -> memoryview:
         """Return the cells of all workers, live."""
@@ -78,6 +78,7 @@ class Board:
 
     def __init__(self, path: Path | None = None, *, rows: int = 8192, columns: int = 16) -> None:
         self._rows: dict[str, Row] = {}
+        self._full = False
         self._file = None if path is None else os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         with self._locked():
             self._rows_count, self._columns = self._prepare(rows, columns)
@@ -91,11 +92,10 @@ class Board:
             self.column = self._claim_column()
 
     def row(self, name: str) -> Row:
-        """Return the row of this name, the same in every worker. Raises BoardFull."""
+        """Return the row of this name, the same in every worker; on a full board one of this worker alone."""
         row = self._rows.get(name)
         if row is None:
-            start = self._cells_at + self._find(name) * self._columns * _CELL_SIZE
-            row = self._rows[name] = Row(self._view(start, self._columns), self.column)
+            row = self._rows[name] = Row(self._cells(name), self.column)
         return row
 
     def close(self) -> None:
@@ -118,6 +118,15 @@ class Board:
         os.ftruncate(self._file, _size(rows, columns))
         os.pwrite(self._file, _HEADER.pack(_MAGIC, rows, columns), 0)
         return rows, columns
+
+    def _cells(self, name: str) -> memoryview:
+        index = self._find(name)
+        if index is not None:
+            return self._view(self._cells_at + index * self._columns * _CELL_SIZE, self._columns)
+        if not self._full:
+            self._full = True
+            log.warning("shared_counters_full", rows=self._rows_count, advice="restart the gateway")
+        return memoryview(bytearray(self._columns * _CELL_SIZE)).cast("q")
 
     def _view(self, start: int, cells: int) -> memoryview:
         return memoryview(self._memory)[start : start + cells * _CELL_SIZE].cast("q")
@@ -142,7 +151,7 @@ class Board:
             if cells[index]:
                 cells[index] = 0
 
-    def _find(self, name: str) -> int:
+    def _find(self, name: str) -> int | None:
         digest = hashlib.blake2b(name.encode(), digest_size=_DIGEST_SIZE).digest()
         first = int.from_bytes(digest[:8], "little") % self._rows_count
         with self._locked():
@@ -155,7 +164,7 @@ class Board:
                 if not any(held):
                     self._memory[at : at + _DIGEST_SIZE] = digest
                     return index
-        raise BoardFull(f"all {self._rows_count} rows of the shared counters are taken")
+        return None
 
     @contextmanager
     def _locked(self) -> Iterator[None]:

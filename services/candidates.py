@@ -10,7 +10,8 @@ from collections.abc import Iterator, Mapping
 
 import msgspec
 
-from services.deployments import ORCHESTRATION, AccountDeployments, Deployment
+from services.deployment_list import ORCHESTRATION
+from services.deployments import AccountDeployments, Deployment
 from services.options import ModelOptions
 from services.watch import NameFilter
 

@@ -31,7 +31,8 @@ import msgspec
 from cachetools import LRUCache
 
 from services.candidates import Orchestration, is_model, native
-from services.deployments import ORCHESTRATION, AccountDeployments, Deployment
+from services.deployment_list import ORCHESTRATION
+from services.deployments import AccountDeployments, Deployment
 from services.errors import UnknownModel
 from services.options import ModelOptions
 from services.translation.capabilities import ModelFacts, aliases_for, facts_for, names_on, override

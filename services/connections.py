@@ -276,9 +276,9 @@ class _Tunnel(asyncio.Protocol):
             self._answer.set_result(bytes(self._head))
 
 
-async def resolve(loop: asyncio.AbstractEventLoop, origin: Origin) -> list[str]:
+async def resolve(host: str, port: int) -> list[str]:
     """Return the addresses of a host, as they are now. Raises OSError."""
-    found = await loop.getaddrinfo(origin.host, origin.port, type=socket.SOCK_STREAM)
+    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return list(dict.fromkeys(str(address[0]) for *_, address in found))
 
 
@@ -290,7 +290,7 @@ async def _dial(
     seconds: float,
 ) -> tuple[asyncio.Transport, P]:
     """Connect to the first address that answers; each but the last has its share of the time only."""
-    addresses = await resolve(loop, origin)
+    addresses = await resolve(origin.host, origin.port)
     end = loop.time() + seconds
     for left in range(len(addresses), 0, -1):
         try:

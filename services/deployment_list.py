@@ -15,7 +15,7 @@ import msgspec
 
 MAX_NOTES = 20
 
-_ORCHESTRATION = "orchestration"
+ORCHESTRATION = "orchestration"
 _Id = Annotated[str, msgspec.Meta(pattern=r"^(?a:[\w.-]{1,64})\Z")]  # it will stand in heads and logs
 
 
@@ -68,7 +68,7 @@ class Entry(msgspec.Struct, rename="camel"):
 
     def is_orchestration(self) -> bool:
         """Whether SAP's orchestration runs there, by its executable or its scenario."""
-        return _ORCHESTRATION in (self.executable_id, self.scenario_id)
+        return ORCHESTRATION in (self.executable_id, self.scenario_id)
 
     def configuration(self) -> str:
         """Return the id of the configuration that runs: during an update that is not the newest one."""

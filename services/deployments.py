@@ -21,7 +21,7 @@ from cachetools import LRUCache
 from services.causes import kind_of
 from services.control_plane import Answer, Jitter, Sleep, exchange, retry_after
 from services.credentials import Credential
-from services.deployment_list import Configuration, Entry, Page, Reading
+from services.deployment_list import ORCHESTRATION, Configuration, Entry, Page, Reading
 from services.errors import (
     GatewayError,
     UpstreamBroken,
@@ -35,15 +35,14 @@ from services.options import SubAccountOptions, Target
 
 T = TypeVar("T")
 
-ORCHESTRATION = "orchestration"
-CLIENT_TYPE = "aicore-gateway"
-
 PAGE_SIZE = 1000
 MAX_PAGES = 100
 READ_SECONDS = 120.0
 """How long one discovery may take, with all its pages and configurations."""
 CONFIGURATIONS_AT_ONCE = 8
 CONFIGURATIONS_CACHED = 4096
+
+CLIENT_TYPE = "aicore-gateway"
 
 _ID_IN_URL = re.compile(r"/deployments/([\w.-]+)")
 
@@ -98,6 +97,16 @@ class AccountDeployments:
     account: SubAccountOptions
     configured: Mapping[str, tuple[Deployment, ...]]
     discovered: tuple[Deployment, ...] = ()
+
+
+def request_fields(resource_group: str, tenant_id: str, token: str) -> dict[str, str]:
+    """Return the head fields of every request to SAP AI Core, on both of its planes (wire §3.1)."""
+    fields = {
+        "Authorization": f"Bearer {token}",
+        "AI-Resource-Group": resource_group,
+        "AI-Client-Type": CLIENT_TYPE,
+    }
+    return {**fields, "AI-Tenant-Id": tenant_id} if tenant_id else fields  # some tenants need it (trap 49)
 
 
 class Tokens(Protocol):
@@ -267,24 +276,17 @@ class Discovery:
         return answer
 
     async def _send(self, path: str, query: Mapping[str, Any], token: str) -> Answer:
+        fields = request_fields(self._account.resource_group, self._credential.tenant_id, token)
         try:
             request = self._http.build_request(
-                "GET", self._credential.api_url + path, params=query, headers=self._headers(token)
+                "GET",
+                self._credential.api_url + path,
+                params=query,
+                headers={**fields, "Accept": "application/json"},
             )
         except httpx.InvalidURL as exc:
             raise self._fault(UpstreamBroken, f"the AI API URL is not a URL: {exc}") from exc
         return await exchange(self._http, request, sleep=self._sleep, jitter=self._jitter)
-
-    def _headers(self, token: str) -> dict[str, str]:
-        headers = {
-            "Authorization": f"Bearer {token}",
-            "AI-Resource-Group": self._account.resource_group,
-            "AI-Client-Type": CLIENT_TYPE,
-            "Accept": "application/json",
-        }
-        if self._credential.tenant_id:
-            headers["AI-Tenant-Id"] = self._credential.tenant_id
-        return headers
 
     def _refusal(self, answer: Answer, token: str) -> UpstreamError:
         advice = _ADVICE.get(answer.status)

@@ -210,7 +210,7 @@ class NoDeployment(GatewayError):
 
 
 class Busy(NoDeployment):
-    """Every candidate rests after a rate limit, or has as much to do as it may; `retry_after` in seconds."""
+    """Every candidate rests after a rate limit, or it or the gateway has as much to do as it may."""
 
     code = "overloaded"
 

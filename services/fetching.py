@@ -11,11 +11,11 @@ from __future__ import annotations
 import asyncio
 import base64
 import ipaddress
-import socket
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import httpx
 
+from services.connections import resolve
 from services.errors import BadRequest
 from services.translation.replies import Inline
 
@@ -30,12 +30,6 @@ AT_ONCE = 4
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 
 Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
-
-
-async def resolve(host: str, port: int) -> Sequence[str]:
-    """Return the addresses of a host. Raises OSError."""
-    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return [str(address[4][0]) for address in found]
 
 
 def open_client() -> httpx.AsyncClient:

@@ -18,8 +18,8 @@ class Gate:
         self._limit = limit
         self._lines = lines
 
-    def lets_in(self) -> bool:
-        """Count a request in if it need not wait."""
+    def try_enter(self) -> bool:
+        """Count a request in, unless it has to wait."""
         return not self._lines.anybody(_LINE) and self._room()
 
     async def enter(self) -> None:

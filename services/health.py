@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from services import metrics
-from services.accounts import Account
-from services.catalog import Catalog, Model
+from services.accounts import Account, why_unserved
+from services.catalog import Catalog
 from services.refreshed import Refreshed
 from services.watch import AccountState, DeploymentWatch
 
@@ -41,7 +41,8 @@ class Health:
 
     async def _read(self) -> dict[str, Any]:
         models = [model for model in self._catalog.models() if model.facts.dialect]
-        unserved = {model.name: reason for model in models if (reason := self._unserved(model))}
+        reasons = {model.name: why_unserved(model.candidates, self._accounts) for model in models}
+        unserved = {name: reason for name, reason in reasons.items() if reason}
         served = len(models) - len(unserved)
         self._gauge()
         sub_accounts = {state.name: self._account(state) for state in self._watch.state()}
@@ -55,14 +56,6 @@ class Health:
             "uptime_seconds": round(time.monotonic() - self._started),
         }
 
-    def _unserved(self, model: Model) -> str | None:
-        """Return why the model cannot be served now, None if it can."""
-        if not model.candidates:
-            return "no running deployment"
-        if not any(self._accounts[one.sub_account].tokens.state().ready for one in model.candidates):
-            return "no token for its sub-account"
-        return None
-
     def _account(self, state: AccountState) -> dict[str, Any]:
         """Return how one sub-account fares. Faults are told in words that name no address."""
         token = self._accounts[state.name].tokens.state()
@@ -73,12 +66,12 @@ class Health:
             "discovery": "off" if not state.discover else "ok" if state.ok else "failing",
             "discovery_fault": None if state.ok else state.reason or "no answer yet",
             "discovered_seconds_ago": _rounded(state.since_success_seconds),
-            "deployments": state.configured + state.discovered,
+            "deployments": state.deployments,
         }
 
     def _gauge(self) -> None:
         for state in self._watch.state():
-            metrics.DEPLOYMENTS.labels(state.name).set(state.configured + state.discovered)
+            metrics.DEPLOYMENTS.labels(state.name).set(state.deployments)
             seconds = self._accounts[state.name].tokens.state().expires_in_seconds
             metrics.TOKEN_SECONDS.labels(state.name).set(seconds or 0.0)
 

@@ -71,8 +71,6 @@ class TokenState:
     lifetime_seconds: float | None
     error: str | None
     """Why the latest fetch failed; for the log and the operator, not for callers."""
-    fetches: int
-    failures: int
     reason: str | None = None
     """The same in few words that name nobody: for whoever may read the health report."""
 
@@ -114,7 +112,7 @@ class TokenProvider:
         self._backoff = FIRST_BACKOFF_SECONDS
         self._started_at = self._quiet_until = self._told_until = -math.inf
         self._forced: deque[float] = deque(maxlen=FORCED_REFRESHES)
-        self._fetches = self._failures = 0
+        self._failures = 0
         self._closed = False
 
     def current(self) -> str | None:
@@ -159,11 +157,6 @@ class TokenProvider:
         self._fetch_soon()
         return True
 
-    @property
-    def expires_at(self) -> float | None:
-        """When the token expires, on the provider's clock."""
-        return self._token.expires_at if self._token else None
-
     def state(self) -> TokenState:
         """Return the provider's state for readiness, the doctor and metrics."""
         token = self._token
@@ -173,8 +166,6 @@ class TokenProvider:
             expires_in_seconds=max(0.0, token.expires_at - self._clock()) if token else None,
             lifetime_seconds=token.lifetime if token else None,
             error=str(self._error) if self._error else None,
-            fetches=self._fetches,
-            failures=self._failures,
             reason=cause_of(self._error).reason if self._error else None,
         )
 
@@ -217,7 +208,6 @@ class TokenProvider:
         self._error = None
         self._backoff = FIRST_BACKOFF_SECONDS
         self._quiet_until = self._told_until = -math.inf
-        self._fetches += 1
         log.info("token_fetched", sub_account=self._credential.name, lifetime_seconds=token.lifetime)
         margin = min(REFRESH_AHEAD_SECONDS, token.lifetime * REFRESH_AHEAD_SHARE)
         # Workers that started together must not come back together.

@@ -57,9 +57,8 @@ class AccountState:
     """Why the latest discovery failed; for the operator, not for callers."""
     failures: int
     """In a row."""
-    configured: int
-    discovered: int
-    notes: tuple[str, ...]
+    deployments: int
+    """Configured and discovered, each counted once."""
     reason: str | None = None
     """Why it failed in few words that name nobody: for whoever may read the health report."""
 
@@ -192,7 +191,6 @@ class _Account:
             name: found for name, found in configured.items() if self._wanted.configured(name)
         }
         self._discovered: tuple[Deployment, ...] = ()
-        self._notes: tuple[str, ...] = ()
         self._doubted = False
         self._error: Exception | None = None
         self._succeeded_at: float | None = None
@@ -246,9 +244,14 @@ class _Account:
         ]
         discovered = tuple(sorted(wanted + kept, key=lambda one: one.id))
         changed = (configured, discovered) != (self._configured, self._discovered)
-        self._configured, self._discovered, self._notes = configured, discovered, found.notes
+        self._configured, self._discovered = configured, discovered
         if changed:
-            log.info("deployments_changed", sub_account=self.options.name, running=len(discovered))
+            log.info(
+                "deployments_changed",
+                sub_account=self.options.name,
+                running=len(discovered),
+                left_out=found.notes,
+            )
         return changed
 
     def deployments(self) -> AccountDeployments:
@@ -262,9 +265,9 @@ class _Account:
             since_success_seconds=None if self._succeeded_at is None else now - self._succeeded_at,
             error=_text_of(self._error) if self._error else None,
             failures=self.failures,
-            configured=sum(len(deployments) for deployments in self._configured.values()),
-            discovered=len(self._discovered),
-            notes=self._notes,
+            deployments=len(
+                {one.id for known in (*self._configured.values(), self._discovered) for one in known}
+            ),
             reason=_reason_of(self._error) if self._error else None,
         )
 

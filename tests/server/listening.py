@@ -61,7 +61,7 @@ class Gateway:
         if self.fail_log:
             raise OSError("no space left")
 
-    def lets_in(self) -> bool:
+    def try_enter(self) -> bool:
         self.inside += 1
         return True
 

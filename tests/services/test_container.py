@@ -94,7 +94,7 @@ async def test_a_worker_of_no_use_stands_back_while_another_serves(monkeypatch: 
     known["models"] = 1
     await asyncio.wait_for(opening, 5)
 
-    assert (True, 1) == (stood_back, board.row("serving").mine())
+    assert (True, 1) == (stood_back, board.row("serving").total())
 
 
 async def test_a_worker_of_no_use_opens_where_nobody_serves() -> None:

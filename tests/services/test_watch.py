@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 
 import pytest
+from structlog.testing import capture_logs
 
 from services.deployments import AccountDeployments, Deployment, Found, HalfRead
 from services.errors import (
@@ -183,7 +184,7 @@ async def test_half_a_list_adds_and_takes_nothing_away(watching) -> None:
 
     assert ["d-0001", "d-0002", "d-0003"] == watched.ids()
     assert "gpt-4o" == watched.watch.snapshot()["main"].discovered[0].model
-    assert (False, "page two", ("a note",)) == (state.ok, state.error, state.notes)
+    assert (False, "page two") == (state.ok, state.error)
 
 
 async def test_half_of_the_first_list_is_better_than_nothing(watching) -> None:
@@ -312,6 +313,15 @@ async def test_a_configured_deployment_learns_what_it_runs(watching) -> None:
     ) == ("anthropic--claude-4.5-sonnet", "aws-bedrock", "latest", 3.0)
 
 
+async def test_a_configured_deployment_that_is_discovered_counts_once(watching) -> None:
+    """Under however many names."""
+    names = {"sonnet": (Target("d-0001"),), "other": (Target("d-0001"), Target("d-0003"))}
+    reader = FakeReader(running("d-0001"), running("d-0002"))
+    watched = await watching((replace(ACCOUNT, deployment_ids=names), reader))
+
+    assert 3 == watched.watch.state()[0].deployments
+
+
 async def test_what_was_learned_is_kept_when_the_deployment_stops(watching) -> None:
     """A configured deployment is never taken down, nor forgets its executable."""
     reader = FakeReader(running("d-0001", "claude", "aws-bedrock"))
@@ -354,7 +364,7 @@ async def test_without_discovery_only_the_configuration_counts(watching) -> None
     watched = await watching((replace(STATIC, discover=False), reader))
     state = watched.watch.state()[0]
 
-    assert (reader.reads, watched.ids(), state.ok, state.configured) == (0, [], True, 1)
+    assert (reader.reads, watched.ids(), state.ok, state.deployments) == (0, [], True, 1)
     watched.watch.refresh_soon("main")
     await settle()
     assert reader.reads == 0
@@ -370,18 +380,14 @@ async def test_state_before_the_first_answer(watching) -> None:
 
 
 async def test_state_after_success(watching) -> None:
-    """How long ago, how many, and what was left out."""
-    watched = await watching((STATIC, FakeReader(running("d-0001"), running("d-0002"))))
+    """How long ago and how many; the log says what was left out."""
+    with capture_logs() as lines:
+        watched = await watching((STATIC, FakeReader(running("d-0001"), running("d-0002"))))
     await watched.clock.advance(60)
     state = watched.watch.state()[0]
 
-    assert (
-        state.ok,
-        state.since_success_seconds,
-        state.configured,
-        state.discovered,
-        state.notes,
-    ) == (True, 60, 1, 2, ("not running: 1 PENDING",))
+    assert (True, 60, 2) == (state.ok, state.since_success_seconds, state.deployments)
+    assert [("not running: 1 PENDING",)] == [line["left_out"] for line in lines]
 
 
 async def test_close_ends_the_background_work(watching) -> None:
