@@ -7,12 +7,14 @@ from typing import Any
 
 import msgspec
 
+from perf.simulator import text
+
 _DIRECTIVE = re.compile(r"\[\[fault:([a-z0-9-]+(?::[0-9.]+)?)\]\]")
 
 
 def directive(body: bytes) -> str | None:
     """The fault that the prompt asks for, if it does; older messages of a conversation do not count."""
-    if b"[[fault:" not in body:
+    if not text.holds(body, b"[[fault:"):
         return None
     try:
         document = msgspec.json.decode(body)

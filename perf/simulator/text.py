@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 from itertools import cycle, islice
+from typing import AnyStr
 
 _FILLER = (
     "The tenant answers from a quiet room where every token is counted twice and each frame "
@@ -15,6 +16,7 @@ _FILLER = (
 )
 _WORDS = _FILLER.split()
 
+_HOPS = 64
 _TOKEN = re.compile(r"\s*\S+|\s+$")
 
 
@@ -28,6 +30,17 @@ def filler(tokens: int) -> tuple[str, ...]:
 def split(text: str) -> tuple[str, ...]:
     """Cut a text into its tokens; joined, they are the text again."""
     return tuple(_TOKEN.findall(text))
+
+
+def holds(text: AnyStr, mark: AnyStr) -> bool:
+    """Whether the mark is in the text. Going from one of its first characters to the next is cheap."""
+    first = mark[:1]
+    at = text.find(first)
+    for _ in range(_HOPS):
+        if at < 0 or text.startswith(mark, at):
+            return at >= 0
+        at = text.find(first, at + 1)
+    return at >= 0 and text.find(mark, at) >= 0
 
 
 def count(characters: int) -> int:

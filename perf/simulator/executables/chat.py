@@ -169,7 +169,7 @@ def _answer(wish: Wish) -> tuple[str, ...]:
         return text.split(f"The tool answered: {said}")
     if said[:5] == "echo:":
         return text.split(said[5:].lstrip())
-    found = _TOKENS.search(said) if "[[" in said else None
+    found = _TOKENS.search(said) if text.holds(said, "[[tokens:") else None
     return text.filler(int(found[1]) if found else wish.default_tokens)
 
 
