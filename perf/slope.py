@@ -1,9 +1,9 @@
 """Whether a size that is sampled over time grows.
 
-Samples are averaged over equal blocks, since neighbouring ones say nearly the same. A straight line is fitted
-to the blocks; its 95 % interval is Student's, with fewer degrees of freedom the more neighbouring residuals
-resemble each other. The size grows if the whole interval lies above the bound, is flat if the whole interval
-lies below, and else the run was too short to tell.
+Memory is the sum of its changes, so it is taken for a random walk with a drift: not the sizes but the
+changes between blocks of samples are told apart from chance. The drift is the whole change by the whole time,
+its 95 % interval Student's, from the scatter of those changes. The size grows if the whole interval lies
+above the bound, is flat if the whole interval lies below, and else the run was too short to tell.
 """
 
 from __future__ import annotations
@@ -55,19 +55,13 @@ def blocks(samples: Sequence[Sample], count: int = BLOCKS) -> list[tuple[float, 
 
 
 def fit(points: Sequence[tuple[float, float]]) -> Slope:
-    """The slope of the line through the points, by least squares. Raises ValueError for fewer than four."""
+    """The drift of the walk through the points. Raises ValueError for fewer than four."""
     if len(points) < 4:
         raise ValueError("too few samples for a slope: let it run longer")
-    x0, y0 = fmean(x for x, _ in points), fmean(y for _, y in points)
-    spread = sum((x - x0) ** 2 for x, _ in points)
-    slope = sum((x - x0) * (y - y0) for x, y in points) / spread
-    left = [y - y0 - slope * (x - x0) for x, y in points]
-    squares = sum(one * one for one in left)
-    alike = 0.0
-    if squares:
-        alike = max(0.0, sum(a * b for a, b in pairwise(left)) / squares)
-    # Residuals that resemble their neighbours are worth fewer points than there are.
-    freedom = max(1, round(len(points) * (1 - alike) / (1 + alike)) - 2)
-    error = math.sqrt(squares / freedom / spread)
-    reach = error * (_STUDENT[freedom - 1] if freedom <= len(_STUDENT) else _NORMAL)
+    steps = [(x1 - x0, y1 - y0) for (x0, y0), (x1, y1) in pairwise(points)]
+    span = sum(minutes for minutes, _ in steps)
+    slope = sum(change for _, change in steps) / span
+    freedom = len(steps) - 1
+    scatter = sum((change - slope * minutes) ** 2 / minutes for minutes, change in steps) / freedom
+    reach = math.sqrt(scatter / span) * (_STUDENT[freedom - 1] if freedom <= len(_STUDENT) else _NORMAL)
     return Slope(slope, slope - reach, slope + reach)

@@ -62,7 +62,7 @@ def run(site: Site, plan: Plan, *, show: Callable[[float, str], None]) -> dict[s
         uvloop.run(ask(site.target, site.key, plan, tally, tick=lambda seconds: show(seconds, tally.note())))
     samples = {pid: watched(sampler) for pid, sampler in samplers.items()}
     workers = {pid: grown(of_one, plan.seconds) for pid, of_one in samples.items()}
-    flat = all(worker["verdict"] != "grows" for worker in workers.values())
+    flat = all(worker["verdict"] == "flat" for worker in workers.values())
     return {
         "options": dataclasses.asdict(plan),
         "requests": sum(tally.counts.values()),
@@ -128,15 +128,15 @@ def main(
 
     Whole answers and streams on every surface and family, some callers leaving early, through nginx, with
     Redis. Memory and open files of each worker are sampled; after a warm-up of a quarter of the time the
-    slope of the memory is fitted, with its 95 % interval.
+    drift of the memory is told, with its 95 % interval.
 
     \b
     Try:
       python -m perf.soak --seconds 300
       python -m perf.soak --output-dir results
 
-    Exit status 1 if the memory of a worker grows by more than 1 MiB an hour, beyond doubt, or if an answer
-    was wrong.
+    Exit status 1 unless the memory of every worker grows by less than 1 MiB an hour, beyond doubt, and every
+    answer was right. Shorter runs often cannot tell.
     """
     interrupt_as_exit()
     about = results.about()

@@ -65,7 +65,7 @@ def test_flat_is_flat(noise: float, steps: float) -> None:
 
 
 def test_steps_alone_are_no_growth() -> None:
-    """A walk up and down has a slope; the interval knows that neighbours resemble each other."""
+    """A walk up and down ends somewhere else; the interval knows that it might have ended elsewhere."""
     assert "grows" != fit(blocks(samples(0.0, steps=256))).verdict()
 
 
@@ -76,6 +76,14 @@ def test_steps_alone_are_no_growth() -> None:
 def test_the_whole_interval_decides(low: float, high: float, verdict: str) -> None:
     """Above the bound, below it, or around it."""
     assert verdict == Slope((low + high) / 2, low, high).verdict()
+
+
+def test_growth_in_bursts_is_seen() -> None:
+    """Most blocks stand still, some grow: the whole does not stand still."""
+    sizes = [0, 0, 0, 90, 0, 0, 120, 300, 120, 200, 50, 0, 0, 0, 0, 60, 80, 0, 150, 90]
+    levels = [sum(sizes[:end]) for end in range(1, len(sizes) + 1)]
+
+    assert "grows" == fit([(float(minute), float(level)) for minute, level in enumerate(levels)]).verdict()
 
 
 def test_blocks_average_equal_spans() -> None:
