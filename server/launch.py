@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import os
 import signal
 import socket
@@ -55,6 +56,7 @@ def serve(settings: Settings) -> None:
         protocol=CallerConnection,
     )
     startup.Manager = _start_state_process  # type: ignore[attr-defined]
+    gc.freeze()  # workers inherit all this: their collectors need not walk it, and so copy its pages
     Sanic.serve(primary=app, app_loader=loader)
     if len(asked) > 1:  # not in order
         sys.exit(128 + asked[-1])
