@@ -135,7 +135,7 @@ def parse(body: Fields) -> Conversation:
 def _turns(body: Fields, dropped: list[str]) -> tuple[Turn, ...]:
     messages = take_whole(body, "messages", _messages, dropped)
     if not messages:
-        raise BadRequest("'messages' is required", param="messages")
+        raise BadRequest("'messages' is required and must not be empty", param="messages")
     return tuple(_turn(message, f"messages[{at}]") for at, message in enumerate(messages))
 
 

@@ -97,7 +97,7 @@ def prepare(body: Fields, target: Target, *, stream: bool) -> Prepared:
 def _check_messages(body: Fields) -> None:
     messages = body.get("messages")
     if messages is None or f.is_null(messages):
-        raise BadRequest("'messages' is required", param="messages")
+        raise BadRequest("'messages' is required and must not be empty", param="messages")
     if f.first_byte(messages) != b"[":
         raise BadRequest("'messages' must be an array", param="messages")
 

@@ -87,7 +87,7 @@ def suited(body: Fields, fetched: Mapping[str, Inline]) -> Prompt:
     """
     messages = take(body, "messages", _seen_messages)
     if not messages:
-        raise BadRequest("'messages' is required", param="messages")
+        raise BadRequest("'messages' is required and must not be empty", param="messages")
     system = take(body, "system", _seen_system) or ()
     faulty = {at for at, message in enumerate(messages) if _faulty_message(message)}
     if not faulty and not _faulty_content(system):
