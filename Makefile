@@ -46,7 +46,7 @@ format: $(VENV)/.dev  ## put the code into the project's form
 	@$(BIN)/ruff check --fix .
 
 bench: $(VENV)/.dev  ## the scenarios of the performance budget, against nginx and bare Sanic in the same run
-	@$(BIN)/python -m perf.bench
+	@$(BIN)/python -m perf.bench --readme
 
 chaos: $(VENV)/.dev  ## ten minutes of faults, kills and restarts: every answer right, or an honest error
 	@$(BIN)/python -m perf.chaos --output-dir results --readme

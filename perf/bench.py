@@ -13,8 +13,8 @@ from typing import Any
 
 import click
 
-from perf import console, results
-from perf.benchreport import REFERENCES, TABLES, budget_members, markdown, show
+from perf import console, pasting, results
+from perf.benchreport import REFERENCES, TABLES, brief, budget_members, markdown, show
 from perf.monitor import Gone
 from perf.options import output_dir_option
 from perf.scenarios import LOADS, Effort, Placement, Sample, alone, open_streams, sample, summarise
@@ -234,10 +234,11 @@ def steps(names: Sequence[str], repeat: int, peers: Peers) -> int:
     "--bare/--no-bare", "with_bare", default=True, help="Measure bare Sanic + pyreqwest in the same run."
 )
 @click.option("--gateway/--no-gateway", "with_gateway", default=True, help="Measure the gateway.")
+@click.option("--readme", is_flag=True, help="Paste the result into the README; for whole runs only.")
 @output_dir_option
 def main(
     names: tuple[str, ...], repeat: int, seconds: float, warmup: float,
-    with_nginx: bool, with_bare: bool, with_gateway: bool, output_dir: Path,
+    with_nginx: bool, with_bare: bool, with_gateway: bool, readme: bool, output_dir: Path,
 ) -> None:  # fmt: skip
     """Measure the gateway against its performance budget, beside two that do the least a proxy can do.
 
@@ -265,6 +266,8 @@ def main(
       python -m perf.bench
       python -m perf.bench --scenario small --scenario streams --repeat 5
     """
+    if readme and not (with_nginx and with_bare and with_gateway and set(names) == set(TABLES)):
+        raise click.UsageError("--readme wants every scenario and every contender")
     interrupt_as_exit()
     stamp, about, cores = results.stamp(), results.about(), usable_cores()
     effort = Effort(repeat, seconds, warmup)
@@ -280,6 +283,8 @@ def main(
     path = results.write(output_dir / f"bench_{stamp}.json", "bench", document)
     path.with_suffix(".md").write_text(markdown(document), encoding="utf-8")
     console.out.print(f"written: {path} and {path.with_suffix('.md')}")
+    if readme:
+        pasting.paste("bench", brief(document))
 
 
 def _run(cores: Sequence[int], names: Sequence[str], effort: Effort, peers: Peers) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from perf import console
 from perf.console import number
-from perf.scenarios import LOADS
+from perf.scenarios import LOADS, Load
 from perf.stack import BARE
 from perf.tables import markdown_table
 
@@ -262,6 +262,37 @@ def heading(document: Mapping[str, Any]) -> str:
         f"Python {machine['python']}; {options['placement']}; {options['seconds']:g} s after "
         f"{options['warmup']:g} s of warm-up, {options['repeat']} repeat(s), medians."
     )
+
+
+BRIEF_COLUMNS = ("CPU of one core", "gateway", BARE, "nginx", f"gateway ÷ {BARE}", "gateway ÷ nginx")
+
+
+def brief(document: Mapping[str, Any]) -> str:
+    """What the README shows: CPU beside the peers', and what one request, stream, worker and start take.
+
+    Raises KeyError for a document without all scenarios of all contenders.
+    """
+    scenarios = document["scenarios"]
+    rows = [_brief_row(load, scenarios[name]) for name, load in LOADS.items()]
+    added = {name: row["added_p50_ms"] for name, row in scenarios["alone"].items()}
+    memory = scenarios["memory"]["gateway"]
+    costs = [
+        f"Added to one request alone: {added['gateway']:.2f} ms (p50; by nginx {added['nginx']:.2f} ms).",
+        f"A worker at rest: {memory['rest_worker'] / 1e6:.0f} MB; an open stream: "
+        f"{memory['per_stream'] / 1e3:.0f} KB.",
+        f"From the start of the process to ready: {scenarios['start']['seconds']:.1f} s.",
+        f"Two workers against one, by CPU: {scenarios['scaling']['by_cpu_ratio']:.2f} ×.",
+    ]
+    return "\n\n".join([heading(document), markdown_table(BRIEF_COLUMNS, rows), " ".join(costs)])
+
+
+def _brief_row(load: Load, measured: Mapping[str, Any]) -> list[str]:
+    key, unit = ("cpu_per_frame_us", "chunk") if load.stream else ("cpu_per_request_us", "request")
+    used = {name: values[key] for name, values in measured.items()}
+    ours = used["gateway"]
+    cells = [f"{number(used[name])} µs" if name in used else "–" for name in (BARE, "nginx")]
+    ratios = [_ratio(ours, used.get(name, 0.0)) for name in (BARE, "nginx")]
+    return [f"{load.title}: a {unit}", f"{number(ours)} µs", *cells, *ratios]
 
 
 def show(document: Mapping[str, Any]) -> None:

@@ -14,9 +14,10 @@ import httpx
 import msgspec
 import psutil
 import pytest
+from click.testing import CliRunner
 
 from perf import benchreport, console
-from perf.bench import Peers, scaling_placement, steps, taking_part
+from perf.bench import Peers, main as bench, scaling_placement, steps, taking_part
 from perf.judge import StreamJudge
 from perf.scenarios import (
     HELD,
@@ -291,6 +292,31 @@ def test_the_gateway_is_compared_with_nginx() -> None:
     rows = benchreport.load_rows(document()["scenarios"]["small"])
 
     assert rows[-1][:3] == ["gateway ÷ nginx", "1.00", "5.00"]
+
+
+def test_the_readme_shows_cpu_beside_the_peers() -> None:
+    """Of each load what its kind is counted in; a peer that was not measured has a dash."""
+    whole = {"gateway": summarise([sampled(0.5)]), "nginx": summarise([sampled(0.1)])}
+    scenarios = {
+        **dict.fromkeys(LOADS, whole),
+        "alone": {"gateway": {"added_p50_ms": 0.331}, "nginx": {"added_p50_ms": 0.151}},
+        "memory": {"gateway": {"rest_worker": 46.2e6, "per_stream": 29.4e3}},
+        "start": {"seconds": 1.27},
+        "scaling": {"by_cpu_ratio": 1.81},
+    }
+    lines = benchreport.brief({**document(), "scenarios": scenarios}).splitlines()
+    streams = next(line for line in lines if line.startswith("| 200 streams of 101 chunks, 20 ms apart:"))
+
+    assert streams.endswith(": a chunk | 62.5 µs | – | 12.5 µs | – | 5.00 |")
+    assert len(LOADS) == sum(line.startswith("| ") for line in lines) - 2
+    assert "alone: 0.33 ms" in lines[-1]
+
+
+def test_a_part_of_the_benchmark_is_not_pasted() -> None:
+    """The README's figures are of one run."""
+    refused = CliRunner().invoke(bench, ["--readme", "--scenario", "small"])
+
+    assert (2, True) == (refused.exit_code, "--readme wants every scenario" in refused.output)
 
 
 def test_what_was_not_counted_is_a_dash() -> None:

@@ -22,7 +22,7 @@ def test_a_result_without_a_place_is_refused() -> None:
         pasted("nothing", "chaos", "new")
 
 
-@pytest.mark.parametrize("name", ["chaos", "faults", "soak"])
+@pytest.mark.parametrize("name", ["bench", "chaos", "faults", "soak"])
 def test_the_readme_has_a_place_for_each_run(name: str) -> None:
     """Else a run would end in an error after all its minutes."""
     text = README.read_text()
