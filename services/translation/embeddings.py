@@ -52,12 +52,12 @@ def prepare(body: Fields, target: Target) -> Prepared:
     """
     _check(body, target)
     body = with_defaults(body, target.defaults, target.facts.fields)
-    embedder = _DIALECTS.get(target.facts.dialect)
-    return _passed(body, target) if embedder is None else _translated(body, target, embedder)
-
-
-def _passed(body: Fields, target: Target) -> Prepared:
     out, dropped = apply_rules(body, target.facts.fields)
+    embedder = _DIALECTS.get(target.facts.dialect)
+    return _passed(out, dropped, target) if embedder is None else _translated(out, dropped, target, embedder)
+
+
+def _passed(out: Fields, dropped: tuple[str, ...], target: Target) -> Prepared:
     path = "/embeddings"
     if target.facts.model_in_body:
         out["model"] = f.raw(target.backend_model)
@@ -75,7 +75,7 @@ def _passed(body: Fields, target: Target) -> Prepared:
     )
 
 
-def _translated(body: Fields, target: Target, embedder: Embedder) -> Prepared:
+def _translated(body: Fields, dropped: tuple[str, ...], target: Target, embedder: Embedder) -> Prepared:
     texts = texts_of(body)
     if texts is None:
         raise BadRequest(
@@ -90,12 +90,12 @@ def _translated(body: Fields, target: Target, embedder: Embedder) -> Prepared:
         kind=f.read(body, "input_type", str) or "",
     )
     base64 = _is_base64(body)
-    path, sent, dropped = embedder.request(wanted, target)
+    path, sent, lost = embedder.request(wanted, target)
     unknown = (name for name, raw in body.items() if name not in embedders.READ and f.present(raw))
     return Prepared(
         path=path,
         body=_encode(sent),
-        dropped=(*dropped, *unknown),
+        dropped=(*dropped, *lost, *unknown),
         deterministic=True,
         answer=lambda answer: _written(embedder.answer(answer), base64=base64, model=target.public_name),
     )

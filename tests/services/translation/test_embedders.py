@@ -7,12 +7,13 @@ import json
 import struct
 from typing import Any
 
+import msgspec
 import pytest
 from openai.types import CreateEmbeddingResponse
 
 from services.errors import BadRequest, UpstreamBroken, UpstreamLimited
 from services.translation import embeddings, fields
-from services.translation.capabilities import facts_for
+from services.translation.capabilities import facts_for, override
 from services.translation.replies import Prepared, Target
 
 TITAN = "amazon--titan-embed-text"
@@ -53,6 +54,23 @@ ANSWERS = {
     },
 }
 EXECUTABLE = {TITAN: "", GEMINI: "", ORCHESTRATED: "orchestration"}
+
+
+@pytest.mark.parametrize("model", ANSWERS)
+def test_rules_of_the_configuration_hold_for_translated_models_too(model: str) -> None:
+    """What is to be dropped is, and told; what is to be refused is."""
+    plain = target(model, EXECUTABLE[model])
+    asked = fields.parse(b'{"model":"ours","input":"Hallo","dimensions":256}')
+
+    def under(**rules: Any) -> Target:
+        return msgspec.structs.replace(plain, facts=override(plain.facts, **rules))
+
+    request = embeddings.prepare(asked, under(drop=["dimensions"]))
+
+    assert ("dimensions",) == request.dropped
+    assert b"256" not in request.body
+    with pytest.raises(BadRequest, match="'dimensions' cannot be honoured"):
+        embeddings.prepare(asked, under(refuse=["dimensions"]))
 
 
 @pytest.mark.parametrize(
