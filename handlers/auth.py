@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from sanic import Request, Sanic
 
+from handlers.wire import is_unread
 from services.calls import Caller
 from services.container import Keys
 from services.errors import Unauthorized
@@ -28,9 +29,14 @@ class _Headers(Protocol):
 
 
 def authenticate(request: Request) -> None:
-    """Put the caller on `request.ctx`. Raises Unauthorized."""
-    if request.method == "OPTIONS" or (
-        request.route is not None and getattr(request.route.ctx, "public", False)
+    """Put the caller on `request.ctx`. Raises Unauthorized.
+
+    What could not be read has no key to be found, and is answered with what is wrong with it.
+    """
+    if (
+        request.method == "OPTIONS"
+        or (request.route is not None and getattr(request.route.ctx, "public", False))
+        or is_unread(request)
     ):
         return
     request.ctx.caller = identify(request.headers, request.app.ctx.services.keys)

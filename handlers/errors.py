@@ -10,6 +10,7 @@ from sanic import HTTPResponse, Request
 from sanic.exceptions import SanicException
 
 from handlers.ids import request_id
+from handlers.wire import is_unread
 from services.errors import CallerLeft, GatewayError, settle
 from services.translation.callers import envelopes
 
@@ -23,6 +24,7 @@ _HTTP: Mapping[int, tuple[str, str, str]] = {
     408: ("timeout_error", "request_timeout", "the request did not arrive in time"),
     413: ("invalid_request_error", "request_too_large", "the request is too large"),
     417: ("invalid_request_error", "expectation_failed", "this Expect header is not supported"),
+    431: ("invalid_request_error", "headers_too_large", "the headers of the request are too large"),
     503: ("api_error", "unavailable", "the gateway could not answer in time"),
 }
 _UNKNOWN = ("api_error", "internal_error", "the gateway failed; the log has the reason under this request id")
@@ -48,8 +50,7 @@ def render(request: Request, exception: Exception) -> HTTPResponse:
         headers |= {str(k): str(v) for k, v in exception.headers.items()}
     if error.status == 401:
         headers["www-authenticate"] = "Bearer"
-    surface = getattr(request.route.ctx, "surface", "") if request.route is not None else ""
-    envelope = _ENVELOPES.get(surface, envelopes.openai_error)
+    envelope = _ENVELOPES.get(_surface(request), envelopes.openai_error)
     settle(exception)
     return HTTPResponse(
         envelope(error, headers["x-request-id"]),
@@ -57,6 +58,15 @@ def render(request: Request, exception: Exception) -> HTTPResponse:
         headers=headers,
         content_type="application/json",
     )
+
+
+def _surface(request: Request) -> str:
+    """Return whose dialect the caller speaks: a path is a surface's with any method, or a broken body."""
+    if request.route is not None:
+        return str(getattr(request.route.ctx, "surface", ""))
+    path = request.path.strip("/")
+    found = (getattr(one.ctx, "surface", "") for one in request.app.router.routes if one.path == path)
+    return next(filter(None, found), "")
 
 
 def _tell(request: Request, error: GatewayError) -> None:
@@ -76,6 +86,8 @@ def as_gateway_error(request: Request, exception: BaseException) -> GatewayError
     if isinstance(exception, GatewayError):
         return exception
     status = exception.status_code if isinstance(exception, SanicException) else 500
+    if status == 413 and is_unread(request):  # Sanic says so of heads, too
+        status = 431
     kind, code, text = _HTTP.get(status, _UNKNOWN)
     if status >= 500 and status != 503:
         log.error("unexpected_failure", request_id=request_id(request), exc_info=exception)

@@ -8,12 +8,13 @@ happened.
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from functools import partial
 from typing import Any, ClassVar
 
 from sanic import HTTPResponse, Request
-from sanic.exceptions import RequestCancelled
+from sanic.exceptions import BadRequest, BadURL, RequestCancelled
 from sanic.http.constants import Stage
 from sanic.server import HttpProtocol
 
@@ -28,6 +29,7 @@ class _Sent(HTTPResponse):
 
 
 _SENT = _Sent()
+_SPACED_NAME = re.compile(rb"\r\n(?:[ \t]|[^:\r\n]*[ \t]:)")
 _JSON_HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n"
 
 
@@ -125,13 +127,32 @@ class _Nowhere:
 
 
 class CallerRequest(Request):
-    """Sanic's, kept in no context.
+    """Sanic's, kept in no context, and strict about the head.
 
     What a request begins and leaves to others inherits its context: a pooled connection would keep the
     request that opened it, its body too, for as long as it is open.
+    Two servers in a row that read a head differently can be made to see different requests, so what may be
+    read in two ways is refused (RFC 9112 §2.2, §5.1; RFC 9110 §5.5).
     """
 
     _current: Any = _Nowhere()
+
+    def __init__(self, *, url_bytes: bytes, head: bytes = b"", **options: Any) -> None:
+        """Raises BadRequest for a head that may be read in two ways, SanicException for a broken URL."""
+        suspicious = b" :" in head or b"\r\n " in head or b"\t" in head
+        if b"\0" in head or (suspicious and _SPACED_NAME.search(head)):
+            raise BadRequest("Bad Request")
+        try:
+            super().__init__(url_bytes, head=head, **options)
+        except BadURL:
+            if head:
+                raise
+            super().__init__(b"*", **options)  # it stands for a request that could not be read
+
+
+def is_unread(request: Request) -> bool:
+    """Whether this stands for a request whose head could not be read: Sanic answers errors to one."""
+    return not request.head
 
 
 class _Arrival(asyncio.Event):

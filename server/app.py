@@ -33,6 +33,8 @@ log = structlog.get_logger()
 
 NAME = "aicore-gateway"
 VERSION = "0.1.0"
+MAX_HEAD = 16 * 1024
+"""Bytes; keys may be long tokens. Sanic takes no more, and nginx is to let no more through."""
 _ALLOW_HEADERS = "access-control-allow-headers"
 
 
@@ -45,6 +47,7 @@ class GatewayConfig(Config):
         self.AUTO_EXTEND = False
         self.FALLBACK_ERROR_FORMAT = "json"
         self.REQUEST_MAX_SIZE = settings.limits.body_bytes
+        self.REQUEST_MAX_HEADER_SIZE = MAX_HEAD
         self.REQUEST_BUFFER_SIZE = 1024 * 1024
         self.REQUEST_TIMEOUT = 120
         self.RESPONSE_TIMEOUT = int(_longest_silence(settings)) + 60

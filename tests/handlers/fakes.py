@@ -38,9 +38,9 @@ def request(
         method=method,
         path=path,
         headers=Header(fields),
-        head="".join(f"{name}: {value}\r\n" for name, value in fields.items()).encode(),
+        head="\r\n".join([f"{method} {path} HTTP/1.1", *map(": ".join, fields.items())]).encode(),
         ctx=SimpleNamespace(),
         stream=stream,
-        app=app,
+        app=app or SimpleNamespace(router=SimpleNamespace(routes=[])),
         route=route,
     )

@@ -10,10 +10,12 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from structlog.testing import capture_logs
 
 from handlers.wire import CallerConnection
 from services.asking import caller_tag
 from services.calls import ANONYMOUS
+from services.container import Keys
 from services.errors import CallerLeft, Draining
 from services.translation import stored
 from tests.server.listening import ASKED, BODY, Gateway, listening, post
@@ -180,6 +182,62 @@ async def test_too_large_a_body_is_refused_before_it_comes(gateway: Gateway) -> 
     got = await gateway.say(head.replace(b"content-length: 0", b"content-length: 900000000"))
 
     assert [413] == [status for status, _ in answers(got)]
+
+
+LENGTH = f"content-length: {len(ASKED)}"
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        ("POST /v1/messages HTTP/1.1", "content-length: 1", "transfer-encoding: chunked"),
+        ("POST /v1/messages HTTP/1.1", LENGTH, "content-length: 5"),
+        ("POST /v1/messages HTTP/1.1", "content-length: -5"),
+        ("POST /v1/messages HTTP/1.1", "content-length: 1_0"),
+        ("POST /v1/messages HTTP/1.1", "transfer-encoding: gzip"),
+        ("POST /v1/messages HTTP/1.1", LENGTH.replace(":", " :")),
+        ("POST /v1/messages HTTP/1.1", "x-other: a :b", "content-length\t: 5"),
+        ("POST /v1/messages HTTP/1.1", LENGTH, "x-other: a\0b"),
+        ("POST /v1/messages HTTP/1.1", LENGTH, " folded: 1"),
+        ("POST /v1/messages HTTP/3.1", LENGTH),
+        ("POST /v1/messages",),
+        ("CONNECT gateway:443 HTTP/1.1",),
+        ("GET http://[::1/ HTTP/1.1",),
+        ("GET /\u00ff HTTP/1.1",),
+        ("\x16\x03\x01\x02",),
+    ],
+    ids=lambda head: head[-1],
+)
+async def test_a_head_that_may_be_read_in_two_ways_is_refused(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch, head: tuple[str, ...]
+) -> None:
+    """With 400, not for want of a key that nobody looked for; and what comes behind it is no request."""
+    monkeypatch.setattr(gateway.app.ctx.services, "keys", Keys(by_digest={}, anonymous=None))
+    with capture_logs() as lines:
+        got = await gateway.say("\r\n".join([*head, "host: gateway", "", ""]).encode("latin-1") + ASKED)
+
+    assert [400] == [status for status, _ in answers(got)]
+    assert {"info"} == {line["log_level"] for line in lines}
+
+
+async def test_too_large_a_head_is_told_as_such(gateway: Gateway) -> None:
+    """431; what nginx lets through is read."""
+    long = post("/v1/chat/completions", ASKED, "x-long: " + "a" * 16_000, last=True)
+    longer = post("/v1/chat/completions", ASKED, *["x-long: " + "a" * 6_000] * 3, last=True)
+
+    assert [200, 431] == [answers(await gateway.say(one))[0][0] for one in (long, longer)]
+
+
+@pytest.mark.parametrize("path", ["/v1/messages", "/anthropic/v1/messages"])
+@pytest.mark.parametrize("field", ["content-length: -5", "expect: much\r\ncontent-length: 5"])
+async def test_a_broken_request_is_answered_in_the_dialect_of_its_path(
+    gateway: Gateway, path: str, field: str
+) -> None:
+    """Its route is not known yet, its path is."""
+    ((_, body),) = answers(await gateway.say(f"POST {path} HTTP/1.1\r\n{field}\r\n\r\n".encode()))
+    ((_, other),) = answers(await gateway.say(plain(path, "PUT")))
+
+    assert ["error", "error"] == [json.loads(one)["type"] for one in (body, other)]
 
 
 async def test_a_web_page_may_read_the_answer(gateway: Gateway) -> None:
