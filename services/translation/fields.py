@@ -6,6 +6,7 @@ knows go on unchanged.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from functools import cache
 from typing import Any, TypeVar, cast
@@ -121,9 +122,18 @@ def raw(value: object) -> msgspec.Raw:
     return msgspec.Raw(_encode(value))
 
 
+# Escapes only, so behind an even number of backslashes; the group is a half that stands alone.
+_PAIR_OR_HALF = re.compile(
+    rb"(?<!\\)(?:\\\\)*(?:\\u[dD][89abAB]..\\u[dD][c-fC-F]..|(\\u[dD][89a-fA-F][0-9a-fA-F]{2}))"
+)
+
+
 def _fault(body: bytes, exc: msgspec.DecodeError) -> str:
     if not body.strip():
         return "the request body is empty; a JSON object is needed"
     if isinstance(exc, msgspec.ValidationError):
         return "the request body must be a JSON object"
+    for found in _PAIR_OR_HALF.finditer(body):
+        if half := found[1]:  # whoever cut a text cut an emoji
+            return f"the request body is not JSON: {half.decode()} in a text is half of a surrogate pair"
     return f"the request body is not JSON: {exc}"

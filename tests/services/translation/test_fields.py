@@ -29,6 +29,10 @@ def test_members_keep_their_bytes() -> None:
         (b'{"a":1}x', "not JSON"),
         (b"{'a':1}", "not JSON"),
         (b'{"\xff":1}', "not UTF-8"),
+        (rb'{"a":"\ud83d"}', "half of a surrogate"),
+        (rb'{"a":"\ud83d\ude00\ud83d more"}', "half of a surrogate"),
+        (rb'{"a":"\\\udc00 more"}', "half of a surrogate"),
+        (rb'{"a":"\ud83d\ude00 \\ud83d","b":x}', "not JSON: JSON is malformed"),
         (b'{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}", "nested too deeply"),
     ],
 )
