@@ -24,6 +24,8 @@ from perf.tables import markdown_table
 
 WARM_SHARE = 0.25
 """Of the run: pools, caches and the allocator's arenas are filled in it."""
+WARM_RATE = 1.5
+"""Times the rate while it warms up: a peak of the steady load then finds what it needs, and grows nothing."""
 INTERVAL_SECONDS = 2.0
 SETTINGS = {name: LIMITS[name] for name in ("cache", "limits")}
 """All that uses Redis; else the defaults."""
@@ -50,16 +52,31 @@ def grown(samples: Sequence[Sample], seconds: float) -> dict[str, Any]:
     }
 
 
+def phases(plan: Plan) -> tuple[Plan, Plan]:
+    """The warm-up and the rest, with questions of their own."""
+    warm = plan.seconds * WARM_SHARE
+    return (
+        dataclasses.replace(plan, seconds=warm, rate=plan.rate * WARM_RATE, seed=plan.seed + 1),
+        dataclasses.replace(plan, seconds=plan.seconds - warm),
+    )
+
+
 def run(site: Site, plan: Plan, *, show: Callable[[float, str], None]) -> dict[str, Any]:
     """Load the site and watch its workers. Raises ValueError if it was too short, or one of them ended."""
-    tally = Tally(Chronicle(), began=time.perf_counter())
+    began = time.perf_counter()
+    tally = Tally(Chronicle(), began=began)
     samplers = {
         str(pid): Sampler(ProcessTree(pid), interval=INTERVAL_SECONDS) for pid in site.workers.alive()
     }
+
+    def tell(note: str) -> None:
+        show(time.perf_counter() - began, note)
+
     with contextlib.ExitStack() as watching:
         for sampler in samplers.values():
             watching.enter_context(sampler)
-        uvloop.run(ask(site.target, site.key, plan, tally, tick=lambda seconds: show(seconds, tally.note())))
+        for part in phases(plan):
+            uvloop.run(ask(site.target, site.key, part, tally, tick=lambda _: tell(tally.note())))
     samples = {pid: watched(sampler) for pid, sampler in samplers.items()}
     workers = {pid: grown(of_one, plan.seconds) for pid, of_one in samples.items()}
     flat = all(worker["verdict"] == "flat" for worker in workers.values())
@@ -112,8 +129,9 @@ def told(content: dict[str, Any]) -> str:
     options = content["options"]
     said = (
         f"{content['started_at'][:10]}: {options['seconds'] / 60:g} minutes at {options['rate']:g} "
-        f"requests/s, {content['requests']} requests, {content['verdicts'][str(Verdict.LEFT)]} of them left "
-        f"early by their callers; bound {content['bound']:g} KiB a minute (1 MiB an hour)."
+        f"requests/s after a quarter at {options['rate'] * WARM_RATE:g}, {content['requests']} requests, "
+        f"{content['verdicts'][str(Verdict.LEFT)]} of them left early by their callers; bound "
+        f"{content['bound']:g} KiB a minute (1 MiB an hour)."
     )
     return f"{said}\n\n{markdown_table(HEAD, rows(content))}"
 
@@ -127,8 +145,8 @@ def main(
     """Load two workers steadily, and see whether their memory grows.
 
     Whole answers and streams on every surface and family, some callers leaving early, through nginx, with
-    Redis. Memory and open files of each worker are sampled; after a warm-up of a quarter of the time the
-    drift of the memory is told, with its 95 % interval.
+    Redis. Memory and open files of each worker are sampled; after a warm-up of a quarter of the time,
+    at one and a half times the rate, the drift of the memory is told, with its 95 % interval.
 
     \b
     Try:

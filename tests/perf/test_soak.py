@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from perf.chaos.traffic import Plan
 from perf.monitor import Reading, Sampler
 from perf.slope import BOUND, Sample, Slope, blocks, fit
-from perf.soak import draw, grown, told, watched
+from perf.soak import draw, grown, phases, told, watched
 
 MINUTES = 30
 
@@ -108,6 +109,14 @@ def test_the_warm_up_does_not_count() -> None:
     assert [50, 50] == worker["files"]
 
 
+def test_the_warm_up_is_a_quarter_at_a_higher_rate() -> None:
+    """And both together last as long as was asked for."""
+    warm, rest = phases(Plan(1800, 60, 1))
+
+    assert (450, 90, 1350, 60) == (warm.seconds, warm.rate, rest.seconds, rest.rate)
+    assert warm.seed != rest.seed
+
+
 def test_a_worker_is_watched_to_the_end() -> None:
     """Its samples are time, memory and open files."""
     sampler = Sampler(Steady())
@@ -140,7 +149,9 @@ def test_the_result_is_told_and_drawn(tmp_path: Path) -> None:
     text = told(content)
     draw(tmp_path / "soak.png", content)
 
-    assert "30 minutes at 60 requests/s, 108000 requests, 8000 of them left early" in text
+    assert (
+        "30 minutes at 60 requests/s after a quarter at 90, 108000 requests, 8000 of them left early" in text
+    )
     assert "+500.0 (+500.0 to +500.0) | 50 → 50 | grows |" in text
     assert "| 50 → 50 | flat |" in text
     assert 5000 < (tmp_path / "soak.png").stat().st_size
