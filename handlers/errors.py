@@ -10,7 +10,7 @@ from sanic import HTTPResponse, Request
 from sanic.exceptions import SanicException
 
 from handlers.ids import request_id
-from handlers.wire import is_unread
+from handlers.wire import MAX_HEAD, is_unread
 from services.errors import CallerLeft, GatewayError, settle
 from services.translation.callers import envelopes
 
@@ -24,7 +24,7 @@ _HTTP: Mapping[int, tuple[str, str, str]] = {
     408: ("timeout_error", "request_timeout", "the request did not arrive in time"),
     413: ("invalid_request_error", "request_too_large", "the request is too large"),
     417: ("invalid_request_error", "expectation_failed", "this Expect header is not supported"),
-    431: ("invalid_request_error", "headers_too_large", "the headers of the request are too large"),
+    431: ("invalid_request_error", "headers_too_large", f"the request's head exceeds {MAX_HEAD} bytes"),
     503: ("api_error", "unavailable", "the gateway could not answer in time"),
 }
 _UNKNOWN = ("api_error", "internal_error", "the gateway failed; the log has the reason under this request id")

@@ -28,6 +28,9 @@ class _Sent(HTTPResponse):
         """There is nothing left to send."""
 
 
+MAX_HEAD = 16 * 1024
+"""Bytes; keys may be long tokens. Sanic takes no more, and nginx is to let no more through."""
+
 _SENT = _Sent()
 _SPACED_NAME = re.compile(rb"\r\n(?:[ \t]|[^:\r\n]*[ \t]:)")
 _JSON_HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n"

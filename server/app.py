@@ -20,7 +20,7 @@ from sanic_ext.extensions.openapi.extension import OpenAPIExtension
 from handlers import routes
 from handlers.auth import authenticate, open_documents
 from handlers.errors import render
-from handlers.wire import CallerRequest
+from handlers.wire import MAX_HEAD, CallerRequest
 from server import logs
 from server.config import is_loopback
 from server.drain import LAST_SECONDS, Drain
@@ -33,8 +33,6 @@ log = structlog.get_logger()
 
 NAME = "aicore-gateway"
 VERSION = "0.1.0"
-MAX_HEAD = 16 * 1024
-"""Bytes; keys may be long tokens. Sanic takes no more, and nginx is to let no more through."""
 _ALLOW_HEADERS = "access-control-allow-headers"
 
 

@@ -95,7 +95,7 @@ class Board:
         """Return the row of this name, the same in every worker; on a full board one of this worker alone."""
         row = self._rows.get(name)
         if row is None:
-            row = self._rows[name] = Row(self._cells(name), self.column)
+            row = self._rows[name] = Row(self._cells_of(name), self.column)
         return row
 
     def close(self) -> None:
@@ -119,7 +119,7 @@ class Board:
         os.pwrite(self._file, _HEADER.pack(_MAGIC, rows, columns), 0)
         return rows, columns
 
-    def _cells(self, name: str) -> memoryview:
+    def _cells_of(self, name: str) -> memoryview:
         index = self._find(name)
         if index is not None:
             return self._view(self._cells_at + index * self._columns * _CELL_SIZE, self._columns)

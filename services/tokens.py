@@ -69,10 +69,8 @@ class TokenState:
     ready: bool
     expires_in_seconds: float | None
     lifetime_seconds: float | None
-    error: str | None
-    """Why the latest fetch failed; for the log and the operator, not for callers."""
     reason: str | None = None
-    """The same in few words that name nobody: for whoever may read the health report."""
+    """Why the latest fetch failed, in few words that name nobody: for whoever may read the health report."""
 
 
 class TokenProvider:
@@ -165,7 +163,6 @@ class TokenProvider:
             ready=self.current() is not None,
             expires_in_seconds=max(0.0, token.expires_at - self._clock()) if token else None,
             lifetime_seconds=token.lifetime if token else None,
-            error=str(self._error) if self._error else None,
             reason=cause_of(self._error).reason if self._error else None,
         )
 

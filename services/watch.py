@@ -53,14 +53,10 @@ class AccountState:
     ok: bool
     """The latest discovery worked, or none is wanted."""
     since_success_seconds: float | None
-    error: str | None
-    """Why the latest discovery failed; for the operator, not for callers."""
-    failures: int
-    """In a row."""
     deployments: int
     """Configured and discovered, each counted once."""
     reason: str | None = None
-    """Why it failed in few words that name nobody: for whoever may read the health report."""
+    """Why the latest one failed, in few words that name nobody: for whoever may read the health report."""
 
 
 OnChange = Callable[[Mapping[str, AccountDeployments]], None]
@@ -263,8 +259,6 @@ class _Account:
             discover=self.reader is not None,
             ok=self.reader is None or (self._error is None and self._succeeded_at is not None),
             since_success_seconds=None if self._succeeded_at is None else now - self._succeeded_at,
-            error=_text_of(self._error) if self._error else None,
-            failures=self.failures,
             deployments=len(
                 {one.id for known in (*self._configured.values(), self._discovered) for one in known}
             ),

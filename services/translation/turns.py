@@ -195,6 +195,10 @@ def freeform_input(arguments: str) -> str:
 # --- what cannot be said -----------------------------------------------------------------------------
 
 
+UNTOLD: Mapping[str, Any] = {"n": 1, "logprobs": False, "top_logprobs": 0}
+"""What the events of an answer have no place for, with the value that asks for nothing."""
+
+
 def unsaid(conversation: Conversation, origin: str) -> list[str]:
     """Return what dialects cannot say that are not OpenAI's. `origin` is the one whose thinking goes back."""
     lost = []

@@ -25,7 +25,7 @@ class Tokens:
 
     def state(self) -> TokenState:
         self.asked += 1
-        return TokenState("a", self.seconds is not None, self.seconds, None, None, self.reason)
+        return TokenState("a", self.seconds is not None, self.seconds, None, self.reason)
 
 
 class Account:
@@ -37,7 +37,7 @@ class Watch:
     """Discovery as it is said to be."""
 
     def __init__(self, *states: tuple[str, bool, bool]) -> None:
-        self.states = [AccountState(n, on, ok, None, None, 0, 3) for n, on, ok in states]
+        self.states = [AccountState(n, on, ok, None, 3) for n, on, ok in states]
 
     def state(self) -> list[AccountState]:
         return self.states
@@ -168,7 +168,7 @@ async def test_what_is_wrong_with_a_token_is_told(
 async def test_what_is_wrong_with_discovery_is_told(reason: str | None, told: str) -> None:
     """And how old the list is that still serves."""
     one = health(running("a", "gpt-4o"), seconds={"a": 1})
-    one._watch.states = [AccountState("a", True, False, 61.2, "GET https://…", 1, 2, reason)]  # type: ignore[attr-defined]
+    one._watch.states = [AccountState("a", True, False, 61.2, 2, reason)]  # type: ignore[attr-defined]
     report = await one.report()
     account = report["sub_accounts"]["a"]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
 
 import msgspec
 
@@ -24,8 +23,6 @@ MARKS_LOST = f"cache marks before the last {MAX_MARKS}"
 
 _SAID = frozenset({"temperature", "top_p", "top_k", "stop"})
 """Settings that go up."""
-_SO_ANYWAY: Mapping[str, Any] = {"n": 1, "logprobs": False, "top_logprobs": 0}
-"""Values that ask for nothing else than what is done."""
 
 # AWS's names for "too fast", as the codes that `error_in` knows.
 _LIMITS: Mapping[str, str] = {
@@ -59,7 +56,7 @@ def unsaid(conversation: Conversation, origin: str) -> list[str]:
         if len(stop_sequences(conversation)) < len(settings.get("stop", ())):
             lost.append("stop sequences of white space")
         lost += (
-            name for name, value in settings.items() if name not in _SAID and _SO_ANYWAY.get(name) != value
+            name for name, value in settings.items() if name not in _SAID and turns.UNTOLD.get(name) != value
         )
     return lost
 

@@ -26,9 +26,6 @@ from services.translation.fields import Json
 from services.translation.toolnames import safe
 from services.translation.turns import FILLER, arranged, as_text, chooses_from_nothing, merged, parameters
 
-UNTOLD: Json = {"n": 1, "logprobs": False, "top_logprobs": 0}
-"""What the events of an answer have no place for, with the value that asks for nothing."""
-
 _PDF = "application/pdf"
 SEEN_BELOW = "[shown in the next message]"
 """Stands in a tool message for what it cannot hold."""

@@ -15,9 +15,8 @@ from services.translation.efforts import effort_of, nearest
 from services.translation.fields import Json
 from services.translation.replies import Target
 from services.translation.rules import apply_rules
-from services.translation.turns import check_inputs
+from services.translation.turns import UNTOLD, check_inputs
 from services.translation.upstreams.chat_form import (
-    UNTOLD,
     lost,
     messages,
     response_format,

@@ -34,8 +34,8 @@ from services.translation.efforts import effort_of, nearest
 from services.translation.fields import Json
 from services.translation.replies import Target
 from services.translation.signatures import replayable
-from services.translation.turns import as_text, parameters
-from services.translation.upstreams.chat_form import MODES, UNTOLD, lost, response_format
+from services.translation.turns import UNTOLD, as_text, parameters
+from services.translation.upstreams.chat_form import MODES, lost, response_format
 from services.translation.upstreams.responses_reader import ORIGIN, ResponsesReader, answer
 
 MIN_OUTPUT_TOKENS = 16
